@@ -1,0 +1,240 @@
+"""Config: the file and the environment, read once, frozen. The only place that reads `os.environ` besides the entry points."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from ops_mcp.domain.calls import Cost
+from ops_mcp.domain.identity import Tier
+from ops_mcp.domain.places import NAME_PATTERN, ApprovalRule, Binding, Environment, EnvironmentName, ServiceName
+from ops_mcp.errors import NotConfigured
+from ops_mcp.values import JsonObject, Secret, Value
+
+
+V = TypeVar("V", bound=Value)
+
+
+class Limits(Value):
+    """One budget: most calls, tokens and micro-dollars per hour and per day. None is unlimited."""
+
+    calls_per_hour: int | None = Field(default=None, ge=0)
+    calls_per_day: int | None = Field(default=None, ge=0)
+    tokens_per_hour: int | None = Field(default=None, ge=0)
+    tokens_per_day: int | None = Field(default=None, ge=0)
+    usd_micros_per_hour: int | None = Field(default=None, ge=0)
+    usd_micros_per_day: int | None = Field(default=None, ge=0)
+
+
+class Budgets(Value):
+    """Budgets of an agent by line and tier, and one for everybody together. Defaults: 5 $ and 100k tokens a day, 1 $ and 20k an hour."""
+
+    read: Limits = Limits(calls_per_hour=3000, calls_per_day=20000, tokens_per_hour=400_000, tokens_per_day=2_000_000)
+    work: Limits = Limits(
+        calls_per_hour=60,
+        calls_per_day=300,
+        tokens_per_hour=20_000,
+        tokens_per_day=100_000,
+        usd_micros_per_hour=1_000_000,
+        usd_micros_per_day=5_000_000,
+    )
+    recovery: Limits = Limits(calls_per_hour=20, calls_per_day=60)
+    anonymous: Limits = Limits(calls_per_hour=120, calls_per_day=500, tokens_per_hour=60_000, tokens_per_day=200_000)
+    everyone: Limits = Limits(calls_per_hour=100_000, calls_per_day=1_000_000, usd_micros_per_day=50_000_000)
+    agents: dict[str, dict[Literal["read", "work", "recovery"], Limits]] = {}
+
+
+class Rate(Value):
+    """A token bucket: `burst` calls at once, refilled at `per_minute`."""
+
+    per_minute: float = Field(gt=0)
+    burst: int = Field(ge=1)
+
+
+class Rates(Value):
+    """Per agent and effect."""
+
+    read: Rate = Rate(per_minute=6000, burst=1000)
+    record: Rate = Rate(per_minute=600, burst=200)
+    change: Rate = Rate(per_minute=30, burst=20)
+    destroy: Rate = Rate(per_minute=6, burst=3)
+
+
+class ApprovalTerms(Value):
+    """Minutes to answer a request, minutes to use the grant, and how many one agent may have open."""
+
+    answer_minutes: float = Field(default=15, gt=0)
+    use_minutes: float = Field(default=15, gt=0)
+    open_per_agent: int = Field(default=5, ge=1)
+
+
+class Http(Value):
+    """`tls` states that something in front terminates TLS; without it only loopback addresses are bound."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=3001, ge=0, le=65535)
+    tls: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: int = Field(default=1_048_576, ge=1024)
+
+
+class LedgerTerms(Value):
+    """`anchor_every` heads are copied to `anchors` (file paths or https URLs). The floor is the least free disk space for new work."""
+
+    anchor_every: int = Field(default=1000, ge=1)
+    anchors: tuple[str, ...] = ()
+    free_space_floor_bytes: int = Field(default=64 * 2**20, ge=0)
+    lock_seconds: float = Field(default=5.0, gt=0)
+    keep_days: int = Field(default=90, ge=90)
+
+
+class Isolation(Value):
+    """How code that agents choose is confined. `auto` takes bubblewrap where it works, else another uid, else nothing."""
+
+    mode: Literal["auto", "bubblewrap", "uid", "none"] = "auto"
+    uid: int | None = Field(default=None, ge=1)
+    build_network: bool = True
+
+
+class EnvironmentSettings(Value):
+    """An environment in the file. Absent `approval` and `private` follow the tier: prod asks and is private."""
+
+    tier: Tier
+    approval: ApprovalRule | None = None
+    private: bool | None = None
+    four_eyes: bool = False
+
+
+class Settings(Value):
+    """The configuration file (`config.toml`), as written."""
+
+    environments: dict[EnvironmentName, EnvironmentSettings] = {}
+    toolsets: tuple[str, ...] = ("core",)
+    budgets: Budgets = Budgets()
+    rates: Rates = Rates()
+    approvals: ApprovalTerms = ApprovalTerms()
+    prices: dict[str, int] = Field(default={}, description="Micro-dollars per call, by `tool` or `tool:provider`")
+    reputation: bool = True
+    http: Http = Http()
+    ledger: LedgerTerms = LedgerTerms()
+    isolation: Isolation = Isolation()
+    database_url: str | None = None
+    worker: Literal["auto", "inline", "external"] = "auto"
+    providers: dict[str, JsonObject] = {}
+    allowed_refs: tuple[str, ...] = ("refs/heads/*", "refs/tags/*")
+
+
+DEFAULT_ENVIRONMENTS: Mapping[EnvironmentName, EnvironmentSettings] = {
+    EnvironmentName("sandbox"): EnvironmentSettings(tier=Tier.sandbox),
+    EnvironmentName("staging"): EnvironmentSettings(tier=Tier.staging),
+    EnvironmentName("production"): EnvironmentSettings(tier=Tier.prod),
+}
+
+
+class Config(Value):
+    """Everything read at start. `config_dir` holds config.toml, services/, policies/ and secrets/; `state_dir` the rest."""
+
+    config_dir: Path
+    state_dir: Path
+    settings: Settings = Settings()
+    environments: dict[EnvironmentName, Environment]
+    bindings: tuple[Binding, ...] = ()
+    token: Secret | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def database_path(self) -> Path:
+        return self.state_dir / "ops.db"
+
+    def binding(self, service: str, environment: str) -> Binding | None:
+        """The binding of `service` in `environment`, or None."""
+        return next((b for b in self.bindings if b.service == service and b.environment == environment), None)
+
+    def service_names(self) -> tuple[ServiceName, ...]:
+        return tuple(sorted({b.service for b in self.bindings}))
+
+    def price(self, tool: str, provider: str | None) -> Cost:
+        """The operator's price of one call, most specific first."""
+        prices = self.settings.prices
+        return Cost(calls=0, usd_micros=prices.get(f"{tool}:{provider}", prices.get(tool, 0)))
+
+
+def load(environ: Mapping[str, str], *, config_dir: Path | None = None, state_dir: Path | None = None) -> Config:
+    """Read the configuration. Raises `NotConfigured` naming the file and field that cannot be used."""
+    where = config_dir or _directory(environ, "OPS_MCP_CONFIG", "XDG_CONFIG_HOME", ".config")
+    state = state_dir or _directory(environ, "OPS_MCP_STATE", "XDG_STATE_HOME", ".local/state")
+    settings = _settings(where / "config.toml")
+    if url := environ.get("OPS_MCP_DATABASE_URL"):
+        settings = settings.model_copy(update={"database_url": url})
+    token = environ.get("OPS_MCP_TOKEN")
+    return Config(
+        config_dir=where,
+        state_dir=state,
+        settings=settings,
+        environments=_environments(settings),
+        bindings=read_bindings(where),
+        token=Secret(token) if token is not None else None,
+        warnings=tuple(_warnings(environ)),
+    )
+
+
+def read_bindings(config_dir: Path) -> tuple[Binding, ...]:
+    """Every `services/NAME.toml`: one table per environment. Raises `NotConfigured` naming the file."""
+    found: list[Binding] = []
+    for file in sorted((config_dir / "services").glob("*.toml")):
+        for environment, table in _toml(file).items():
+            if not isinstance(table, Mapping):
+                raise NotConfigured(f"{file}: {environment!r} is not a table.", hint="Write one [environment] table per environment.")
+            found.append(_parse(Binding, {"service": file.stem, "environment": environment, **table}, file))
+    return tuple(found)
+
+
+def _settings(file: Path) -> Settings:
+    return _parse(Settings, _toml(file), file) if file.exists() else Settings()
+
+
+def _environments(settings: Settings) -> dict[EnvironmentName, Environment]:
+    declared = settings.environments or DEFAULT_ENVIRONMENTS
+    return {
+        name: Environment(
+            name=name,
+            tier=e.tier,
+            approval=e.approval or (ApprovalRule.always if e.tier is Tier.prod else ApprovalRule.never),
+            private=e.private if e.private is not None else e.tier is Tier.prod,
+            four_eyes=e.four_eyes,
+        )
+        for name, e in declared.items()
+    }
+
+
+def _toml(file: Path) -> JsonObject:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise NotConfigured(f"{file} cannot be read: {error}.", hint="Mend the file, or move it away to start from defaults.") from error
+
+
+def _parse(model: type[V], data: JsonObject, file: Path) -> V:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise NotConfigured(f"{file}: {where}: {first['msg']}.", hint="See docs/reference/config.md for every setting.") from error
+
+
+def _directory(environ: Mapping[str, str], own: str, xdg: str, fallback: str) -> Path:
+    if chosen := environ.get(own):
+        return Path(chosen)
+    base = environ.get(xdg) or str(Path(environ.get("HOME") or os.path.expanduser("~")) / fallback)
+    return Path(base) / "ops-mcp"
+
+
+def _warnings(environ: Mapping[str, str]) -> list[str]:
+    ignored = [name for name in ("DATABASE_URL", "REDIS_URL", "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY") if name in environ]
+    return [f"{name} is set and ignored: it belongs to another application." for name in ignored]
+

@@ -1,0 +1,74 @@
+"""The closed set of outcomes of a call, and the record that the ledger keeps of each."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from ops_mcp.domain.calls import Approval, CallId, Verdict
+from ops_mcp.domain.releases import Plan
+from ops_mcp.errors import Problem
+from ops_mcp.values import JsonObject, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The tool's result as JSON that fits its output schema, redacted and bounded. `replayed` marks an idempotent repeat."""
+
+    call: CallId
+    result: JsonObject
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The call was allowed and did not succeed."""
+
+    call: CallId
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The call was not allowed; nothing happened."""
+
+    call: CallId
+    problem: Problem
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsApproval:
+    """A person must decide; the approval is bound to the plan."""
+
+    call: CallId
+    problem: Problem
+    approval: Approval
+    plan: Plan
+
+
+Outcome: TypeAlias = Done | Failed | Refused | NeedsApproval
+
+
+class Record(Value):
+    """One ledger record before it is hashed. `kind` is a dotted word of DESIGN 6 (`call.admitted`, `operation.step` …).
+
+    Everything a reader searches is a field; the rest is in `data`. Already redacted.
+    """
+
+    kind: str
+    at: datetime
+    call: str | None = None
+    caller: str | None = None
+    owner: str | None = None
+    tool: str | None = None
+    effect: str | None = None
+    environment: str | None = None
+    service: str | None = None
+    deployment: str | None = None
+    operation: str | None = None
+    approval: str | None = None
+    verdict: str | None = None
+    rule: str | None = None
+    code: str | None = None
+    reason: str | None = None
+    data: JsonObject = {}

@@ -1,0 +1,203 @@
+"""The Protocols that the inside needs and the outside satisfies. Small; a capability that a place lacks is absent, not pretended."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+from ops_mcp.config import Config
+from ops_mcp.domain.calls import Approval, Call
+from ops_mcp.domain.identity import Caller
+from ops_mcp.domain.places import Binding, CommandProbe, EnvironmentName, ServiceName
+from ops_mcp.domain.releases import (
+    Content,
+    Deployment,
+    DeploymentId,
+    DeploymentState,
+    Observed,
+    ProbeResult,
+    Release,
+    StepRecord,
+)
+from ops_mcp.values import JsonObject, Value
+
+Item = TypeVar("Item")
+
+Clock = Callable[[], datetime]
+"""The present moment, aware, in UTC."""
+
+NewId = Callable[[str], str]
+"""`new_id("dep")` → an unguessable, time-sortable id with that prefix."""
+
+Progress = Callable[[float, float | None, str], Awaitable[None]]
+"""Report progress to the waiting client: done, total, message. Never raises; a no-op where nobody listens."""
+
+
+class Provider(Protocol):
+    """A place where services run. Every method is idempotent for one deployment id and may raise `OpsError`s only."""
+
+    kind: str
+
+    async def resolve(self, binding: Binding, ref: str | None) -> Content:
+        """Turn what the caller named into exact content. Reads only; runs nothing that the content brings."""
+        ...
+
+    async def deploy(self, release: Release, deployment: DeploymentId, *, replaces: DeploymentId | None) -> Observed:
+        """Build if needed and start `release` under this deployment's id, ending what `replaces` ran.
+
+        Repeating it for the same id finishes what is unfinished and starts nothing twice. Returns once the release is up
+        (its process started, or the provider accepted it); health is judged by the caller.
+        """
+        ...
+
+    async def rollback(self, release: Release, deployment: DeploymentId, *, ends: DeploymentId | None) -> Observed:
+        """Put an earlier release back under `deployment`'s id, from what was kept; never builds."""
+        ...
+
+    async def status(self, binding: Binding, deployment: DeploymentId) -> Observed:
+        """Look at what is really there for this deployment."""
+        ...
+
+    async def stop(self, binding: Binding, deployment: DeploymentId) -> Observed:
+        """End what this deployment runs: TERM, grace, KILL. Already gone is fine."""
+        ...
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    async def restart(self, release: Release, deployment: DeploymentId) -> Observed:
+        """End and start the same release again under the same deployment id."""
+        ...
+
+
+@runtime_checkable
+class RunsCommands(Protocol):
+    async def probe_command(self, binding: Binding, deployment: DeploymentId, probe: CommandProbe) -> ProbeResult:
+        """Run a command probe as isolated as the service itself."""
+        ...
+
+
+@runtime_checkable
+class KeepsLogs(Protocol):
+    async def tail(self, binding: Binding, deployment: DeploymentId, lines: int) -> Sequence[str]:
+        """The newest log lines of this deployment, oldest first; text from strangers, unredacted."""
+        ...
+
+
+class Deployments(Protocol):
+    """The stored history of deployments, read-only."""
+
+    async def get(self, deployment: DeploymentId) -> Deployment | None: ...
+
+    async def serving(self, service: ServiceName, environment: EnvironmentName) -> Deployment | None:
+        """What runs now, as last recorded; None when nothing does."""
+        ...
+
+    async def last_healthy(
+        self, service: ServiceName, environment: EnvironmentName, *, other_than: DeploymentId | None
+    ) -> Deployment | None:
+        """The newest deployment whose release was verified healthy with no later verdict against it, and whose release
+        differs from that of `other_than`."""
+        ...
+
+    async def page(self, query: "DeploymentQuery") -> "Page[Deployment]": ...
+
+    async def journal(self, deployment: DeploymentId) -> Sequence[StepRecord]: ...
+
+
+class DeploymentQuery(Value):
+    """Newest first. `visible` is the closed set of environments the caller may read."""
+
+    visible: tuple[EnvironmentName, ...]
+    service: ServiceName | None = None
+    environment: EnvironmentName | None = None
+    state: DeploymentState | None = None
+    since: datetime | None = None
+    limit: int = 20
+    cursor: str | None = None
+
+
+class TrailQuery(Value):
+    """Ledger records, newest first. `caller` None means everybody's (operators only)."""
+
+    caller: str | None
+    tool: str | None = None
+    environment: EnvironmentName | None = None
+    kind: str | None = None
+    deployment: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 20
+    cursor: str | None = None
+
+
+class TrailEntry(Value):
+    """One stored ledger record with its number and hash."""
+
+    number: int
+    hash: str
+    body: JsonObject
+
+
+class Trail(Protocol):
+    """The ledger, for reading."""
+
+    async def search(self, query: TrailQuery) -> "Page[TrailEntry]": ...
+
+
+class Approvals(Protocol):
+    async def get(self, approval: str) -> Approval | None:
+        """The approval as it stands now; one past its time reads as expired."""
+        ...
+
+
+class BudgetLeft(Value):
+    """What is left of one limit in its present window. `scope` is `tier:line`, or `global`."""
+
+    scope: str
+    window: str
+    currency: str
+    limit: int
+    left: int
+    resets_at: datetime
+
+
+class Account(Value):
+    """One caller's governed state, as `whoami` shows it."""
+
+    caller: Caller
+    budgets: tuple[BudgetLeft, ...] = ()
+    frozen: tuple[str, ...] = ()
+    open_approvals: int = 0
+    ledger_writable: bool = True
+    trouble: str = ""
+
+
+class Accounts(Protocol):
+    async def of(self, caller: Caller, at: datetime) -> Account: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """A bounded answer. `next_cursor` is None when nothing is left."""
+
+    items: tuple[Item, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """Everything a tool's handler may use. It can read; what it wants written it returns."""
+
+    call: Call
+    caller: Caller
+    config: Config
+    providers: Mapping[str, Provider]
+    deployments: Deployments
+    approvals: Approvals
+    trail: Trail
+    accounts: Accounts
+    clock: Clock
+    new_id: NewId
+    progress: Progress
+    deadline_seconds: float = 45.0

@@ -1,0 +1,1 @@
+"""Durable memory: the ledger, the governed state beside it, and migrations. Knows SQL, nothing above it."""

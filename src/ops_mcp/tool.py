@@ -1,0 +1,197 @@
+"""How a tool is declared: once, with schema, effect, cost, hints and handler together."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeAlias, TypeVar, cast, get_type_hints
+
+from pydantic import ConfigDict, Field
+
+from ops_mcp.domain.calls import Cost
+from ops_mcp.domain.identity import Effect
+from ops_mcp.domain.places import NAME_PATTERN
+from ops_mcp.domain.releases import DeploymentId, Plan, Write
+from ops_mcp.ports import Ops
+from ops_mcp.values import Json, JsonObject, Value
+
+
+class Args(Value):
+    """Base of every tool's arguments: strict types, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, str_max_length=4096)
+
+
+ServiceArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="Service name; see `services`")]
+EnvironmentArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="Environment name; see `services`")]
+
+
+class WriteArgs(Args):
+    """What every write takes besides its own arguments."""
+
+    dry_run: bool = Field(default=False, description="Return the plan and the verdict; no effect")
+    idempotency_key: str | None = Field(
+        default=None, min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$", description="Repeat-safe for 7 days"
+    )
+    reason: str = Field(default="", max_length=500, description="Why, for the ledger and the approver")
+
+
+class Result(Value):
+    """Base of every tool's result; its JSON schema is the tool's output schema."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="null")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a change's `finish` is told: the deployment its operation works on, if it has one, or the writes made."""
+
+    plan: Plan
+    deployment: DeploymentId | None
+    writes: tuple[Write, ...] = ()
+    replayed: bool = False
+
+
+A = TypeVar("A", bound=Args)
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool(Generic[A, R]):
+    """A tool as the registry holds it.
+
+    A read has `read`; a change has `plan` (read-only, returns the plan) and `finish` (after the commit: waits within the
+    deadline and returns the result). `reply_tokens` is the most its reply can come to, `usd_micros` the operator-independent
+    part of its price. `environment_of` names the argument that carries the environment, None where a lookup decides.
+    """
+
+    name: str
+    toolset: str
+    title: str
+    description: str
+    effect: Effect
+    args: type[A]
+    result: type[R]
+    reply_tokens: int
+    read: Callable[[A, Ops], Awaitable[R]] | None = None
+    plan: Callable[[A, Ops], Awaitable[Plan]] | None = None
+    finish: Callable[[Committed, Ops], Awaitable[R]] | None = None
+    target: Callable[[A], "Target"] | None = None
+    alters_runtime: bool = False
+    always_reachable: bool = False
+    open_world: bool = False
+    idempotent: bool = True
+
+    @property
+    def ceiling(self) -> Cost:
+        """The most one call can cost before the operator's price is added."""
+        return Cost(calls=1, tokens=self.reply_tokens)
+
+
+class Target(Value):
+    """What a call's arguments point at, before anything is looked up. An id is resolved to its environment by the server."""
+
+    environment: str | None = None
+    service: str | None = None
+    deployment: str | None = None
+    approval: str | None = None
+
+
+AnyTool: TypeAlias = Tool[Args, Result]
+
+
+def read(
+    *,
+    toolset: str,
+    title: str,
+    reply_tokens: int,
+    target: Callable[[A], Target] | None = None,
+    always_reachable: bool = False,
+    open_world: bool = False,
+) -> Callable[[Callable[[A, Ops], Awaitable[R]]], Tool[A, R]]:
+    """Declare a read: the decorated function is the handler, its docstring the description that models see."""
+
+    def declare(handler: Callable[[A, Ops], Awaitable[R]]) -> Tool[A, R]:
+        args, result = _signature(handler)
+        return Tool(
+            name=handler.__name__,
+            toolset=toolset,
+            title=title,
+            description=_description(handler),
+            effect=Effect.read,
+            args=args,
+            result=result,
+            reply_tokens=reply_tokens,
+            read=handler,
+            target=target,
+            always_reachable=always_reachable,
+            open_world=open_world,
+        )
+
+    return declare
+
+
+def change(
+    *,
+    toolset: str,
+    title: str,
+    reply_tokens: int,
+    finish: Callable[[Committed, Ops], Awaitable[R]],
+    result: type[R],
+    target: Callable[[A], Target],
+    alters_runtime: bool,
+    effect: Effect = Effect.change,
+) -> Callable[[Callable[[A, Ops], Awaitable[Plan]]], Tool[A, R]]:
+    """Declare a change: the decorated function returns its plan and does nothing; `finish` answers after the commit."""
+
+    def declare(planner: Callable[[A, Ops], Awaitable[Plan]]) -> Tool[A, R]:
+        hints = get_type_hints(planner)
+        return Tool(
+            name=planner.__name__,
+            toolset=toolset,
+            title=title,
+            description=_description(planner),
+            effect=effect,
+            args=hints["args"],
+            result=result,
+            reply_tokens=reply_tokens,
+            plan=planner,
+            finish=finish,
+            target=target,
+            alters_runtime=alters_runtime,
+            open_world=True,
+        )
+
+    return declare
+
+
+def input_schema(tool: AnyTool) -> JsonObject:
+    """The exact JSON schema that tools/list publishes, without pydantic's titles."""
+    return cast(JsonObject, _untitled(tool.args.model_json_schema()))
+
+
+def output_schema(tool: AnyTool) -> JsonObject:
+    return cast(JsonObject, _untitled(tool.result.model_json_schema(mode="serialization")))
+
+
+def _untitled(schema: Json) -> Json:
+    """Titles only repeat names and cost tokens; a property that is itself called title is kept."""
+    match schema:
+        case Mapping():
+            return {
+                k: ({n: _untitled(p) for n, p in v.items()} if k == "properties" and isinstance(v, Mapping) else _untitled(v))
+                for k, v in schema.items()
+                if not (k == "title" and isinstance(v, str))
+            }
+        case list():
+            return [_untitled(item) for item in schema]
+        case _:
+            return schema
+
+
+def _signature(handler: Callable[[A, Ops], Awaitable[R]]) -> tuple[type[A], type[R]]:
+    hints = get_type_hints(handler)
+    return hints["args"], hints["return"]
+
+
+def _description(handler: Callable[..., object]) -> str:
+    return inspect.cleandoc(handler.__doc__ or "")

@@ -1,0 +1,62 @@
+"""What every room builds its values from: the frozen model, canonical JSON, digests and the secret type. No IO, no clock."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, cast
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+JsonObject: TypeAlias = Mapping[str, Json]
+Secret = SecretStr
+
+_LARGEST_EXACT_INTEGER = 2**53 - 1
+
+
+class Value(BaseModel):
+    """A frozen model that refuses unknown fields; a change is a copy (`evolve`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def json_value(self) -> JsonObject:
+        """The model as plain JSON values, nulls left out."""
+        return cast(JsonObject, self.model_dump(mode="json", exclude_none=True))
+
+
+def canonical(value: Json) -> bytes:
+    """RFC 8785 canonical JSON. Raises `ValueError` for what has no canonical form (integers beyond 2**53, NaN, lone surrogates)."""
+    if _sorts_and_prints_alike(value):
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return rfc8785.dumps(value)  # pyright: ignore[reportArgumentType]  # its own Json alias is invariant in list and dict
+
+
+def digest(value: Json) -> str:
+    """`sha256:` and the hexadecimal SHA-256 of the canonical JSON."""
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """Digest of raw text, for values that cannot be canonical JSON; lone surrogates are kept apart, never dropped."""
+    return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _sorts_and_prints_alike(value: Json) -> bool:
+    """Whether the C encoder of the standard library prints `value` exactly as RFC 8785 does: no floats, exact integers, ASCII keys.
+
+    Twenty times faster than the pure-Python encoder; a property test holds the two equal.
+    """
+    match value:
+        case None | bool():
+            return True
+        case str():
+            return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+        case int():
+            return -_LARGEST_EXACT_INTEGER <= value <= _LARGEST_EXACT_INTEGER
+        case float():
+            return False
+        case Mapping():
+            return all(k.isascii() and _sorts_and_prints_alike(v) for k, v in value.items())
+        case _:
+            return type(value) in (list, tuple) and all(_sorts_and_prints_alike(v) for v in value)

@@ -187,7 +187,7 @@ def read_bindings(config_dir: Path) -> tuple[Binding, ...]:
     found: list[Binding] = []
     for file in sorted((config_dir / "services").glob("*.toml")):
         for environment, table in _toml(file).items():
-            if not isinstance(table, Mapping):
+            if not isinstance(table, dict):
                 raise NotConfigured(f"{file}: {environment!r} is not a table.", hint="Write one [environment] table per environment.")
             found.append(_parse(Binding, {"service": file.stem, "environment": environment, **table}, file))
     return tuple(found)

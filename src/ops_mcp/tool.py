@@ -1,7 +1,7 @@
 """How a tool is declared: once, with schema, effect, cost, hints and handler together."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeAlias, TypeVar, cast, get_type_hints
 
@@ -176,9 +176,9 @@ def output_schema(tool: AnyTool) -> JsonObject:
 def _untitled(schema: Json) -> Json:
     """Titles only repeat names and cost tokens; a property that is itself called title is kept."""
     match schema:
-        case Mapping():
+        case dict():
             return {
-                k: ({n: _untitled(p) for n, p in v.items()} if k == "properties" and isinstance(v, Mapping) else _untitled(v))
+                k: ({n: _untitled(p) for n, p in v.items()} if k == "properties" and isinstance(v, dict) else _untitled(v))
                 for k, v in schema.items()
                 if not (k == "title" and isinstance(v, str))
             }

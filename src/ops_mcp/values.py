@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from typing import TypeAlias, cast
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, JsonValue, SecretStr
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
-JsonObject: TypeAlias = Mapping[str, Json]
+Json: TypeAlias = JsonValue
+JsonObject: TypeAlias = dict[str, JsonValue]
 Secret = SecretStr
 
 _LARGEST_EXACT_INTEGER = 2**53 - 1
@@ -29,7 +28,7 @@ def canonical(value: Json) -> bytes:
     """RFC 8785 canonical JSON. Raises `ValueError` for what has no canonical form (integers beyond 2**53, NaN, lone surrogates)."""
     if _sorts_and_prints_alike(value):
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return rfc8785.dumps(value)  # pyright: ignore[reportArgumentType]  # its own Json alias is invariant in list and dict
+    return rfc8785.dumps(value)
 
 
 def digest(value: Json) -> str:
@@ -56,7 +55,7 @@ def _sorts_and_prints_alike(value: Json) -> bool:
             return -_LARGEST_EXACT_INTEGER <= value <= _LARGEST_EXACT_INTEGER
         case float():
             return False
-        case Mapping():
+        case dict():
             return all(k.isascii() and _sorts_and_prints_alike(v) for k, v in value.items())
-        case _:
-            return type(value) in (list, tuple) and all(_sorts_and_prints_alike(v) for v in value)
+        case list():
+            return all(_sorts_and_prints_alike(v) for v in value)

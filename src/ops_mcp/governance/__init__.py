@@ -1,0 +1,1 @@
+"""Who may do what: pure decisions with reasons. No IO, no clock, no randomness."""

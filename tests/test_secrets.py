@@ -1,6 +1,5 @@
 """The secret store on real files."""
 
-import os
 import stat
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("stolen", encoding="utf-8")
     elsewhere.chmod(0o600)
-    os.symlink(elsewhere, tmp_path / "secrets" / "linked")
+    (tmp_path / "secrets" / "linked").symlink_to(elsewhere)
     with pytest.raises(NotConfigured):
         secrets.read("linked")
 

@@ -1,4 +1,4 @@
-"""Named secret values in files that only their owner can read. Bindings hold names; values are read when they are used, and never listed."""
+"""Named secret values in files that only their owner can read. Bindings hold names; values are read when used and never listed."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound
 from ops_mcp.values import Secret, Value
 
-SECRET_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+NAME_OF_A_SECRET = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"  # noqa: S105  # a pattern for names
 LARGEST_SECRET_BYTES = 65_536
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -70,7 +70,7 @@ class Secrets:
         """Names of stored secrets; files whose name no secret can have are passed over."""
         if not self.directory.is_dir():
             return ()
-        return tuple(sorted(f.name for f in self.directory.iterdir() if re.fullmatch(SECRET_NAME_PATTERN, f.name)))
+        return tuple(sorted(f.name for f in self.directory.iterdir() if re.fullmatch(NAME_OF_A_SECRET, f.name)))
 
     def summaries(self) -> tuple[SecretSummary, ...]:
         """Every secret with its digest; one that cannot be read says why instead."""
@@ -83,7 +83,7 @@ class Secrets:
             return SecretSummary(name=name, trouble=_words(error))
 
     def _file(self, name: str) -> Path:
-        if not re.fullmatch(SECRET_NAME_PATTERN, name):
+        if not re.fullmatch(NAME_OF_A_SECRET, name):
             raise InvalidArguments(
                 "This cannot be the name of a secret.",
                 hint="Use letters, digits, '_' and '-', at most 63, beginning with a letter or digit.",
@@ -105,7 +105,7 @@ def write_private(file: Path, text: str) -> None:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-    os.replace(fresh, file)
+    fresh.replace(file)
 
 
 def others_may_read(file: Path) -> bool:

@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help demo test test-slow test-clients check format docs bench constraints clean
+.PHONY: help demo test test-slow test-clients check format docs bench clean
 
 help:
 	@echo "make demo    an agent deploys a real service, governed; nothing to configure"
@@ -55,9 +55,6 @@ docs: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(RUN) -m bench
-
-constraints: $(VENV)/.ready
-	$(RUN) docs/constraints.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .demo

@@ -1,4 +1,4 @@
-"""Named secret values in files that only their owner can read. Bindings hold names; values are read when used and never listed."""
+"""Named secret values in files that only their owner can read. Bindings hold names; values are read when used, never listed."""
 
 import hashlib
 import os

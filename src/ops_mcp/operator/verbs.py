@@ -1,0 +1,163 @@
+"""What an operator can order, as values, and the bytes that their key signs. Decides nothing and writes nothing."""
+
+from datetime import datetime
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from ops_mcp.domain.calls import ApprovalId
+from ops_mcp.domain.identity import AgentName, Level, OperatorName, Tier
+from ops_mcp.domain.places import NAME_PATTERN, EnvironmentName
+from ops_mcp.values import Value, canonical
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+Note = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_DOMAIN = b"ops-mcp operator verb 1\n"
+_NAMES_OF_NOBODY = ("anonymous", "unknown", "everyone", "system", "operator")
+"""Callers that are no agents; an agent of that name could be taken for one of them."""
+
+
+class AddOperator(Value):
+    """`protected` says whether the private half has a passphrase."""
+
+    verb: Literal["operator add"] = "operator add"
+    name: Name
+    public_key: Digest
+    slack_id: Annotated[str, Field(pattern=r"^[UW][A-Z0-9]{2,20}$")] | None = None
+    protected: bool
+
+
+class RevokeOperator(Value):
+    verb: Literal["operator revoke"] = "operator revoke"
+    name: str
+    reason: Reason
+
+
+class AddAgent(Value):
+    verb: Literal["agent add"] = "agent add"
+    name: Name
+    owner: OperatorName
+    ceiling: Level
+    token_hash: Digest
+    reputation: bool = True
+
+
+class SetAgent(Value):
+    """What is None stays as it is."""
+
+    verb: Literal["agent set"] = "agent set"
+    name: AgentName
+    owner: OperatorName | None = None
+    ceiling: Level | None = None
+    score: Annotated[int, Field(ge=0, le=999)] | None = None
+    reputation: bool | None = None
+    reason: Reason
+
+
+class RotateToken(Value):
+    verb: Literal["agent rotate"] = "agent rotate"
+    name: AgentName
+    token_hash: Digest
+    reason: Reason
+
+
+class RevokeAgent(Value):
+    verb: Literal["agent revoke"] = "agent revoke"
+    name: AgentName
+    reason: Reason
+
+
+class Kill(Value):
+    """None is everyone."""
+
+    verb: Literal["kill"] = "kill"
+    agent: AgentName | None
+    reason: Reason
+
+
+class Unkill(Value):
+    """None lifts the kill of everyone; agents that were killed by name stay so."""
+
+    verb: Literal["unkill"] = "unkill"
+    agent: AgentName | None
+    reason: Reason
+
+
+class FreezeChanges(Value):
+    """None is every environment."""
+
+    verb: Literal["freeze"] = "freeze"
+    environment: EnvironmentName | None
+    reason: Reason
+
+
+class Unfreeze(Value):
+    verb: Literal["unfreeze"] = "unfreeze"
+    environment: EnvironmentName | None
+    reason: Reason
+
+
+class ResetBudget(Value):
+    """What the agent has spent in the running hour and day is forgotten; what its open calls still hold is not."""
+
+    verb: Literal["budget reset"] = "budget reset"
+    agent: AgentName
+    tier: Tier | None = None
+    reason: Reason
+
+
+class Approve(Value):
+    """`run` asks the worker to commit the stored plan once, as that agent. `plan_digest` is what the operator saw and signs."""
+
+    verb: Literal["approve"] = "approve"
+    approval: ApprovalId
+    plan_digest: str
+    run: bool = False
+    note: Note = ""
+
+
+class Deny(Value):
+    verb: Literal["deny"] = "deny"
+    approval: ApprovalId
+    plan_digest: str
+    note: Note = ""
+
+
+Verb: TypeAlias = Annotated[
+    AddOperator
+    | RevokeOperator
+    | AddAgent
+    | SetAgent
+    | RotateToken
+    | RevokeAgent
+    | Kill
+    | Unkill
+    | FreezeChanges
+    | Unfreeze
+    | ResetBudget
+    | Approve
+    | Deny,
+    Field(discriminator="verb"),
+]
+
+
+class Signed(Value):
+    """A verb as an operator ordered it. The signature is Ed25519 over `message`, in hexadecimal."""
+
+    verb: Verb
+    by: OperatorName
+    at: datetime
+    signature: str
+
+
+def message(verb: Verb, *, by: str, at: datetime) -> bytes:
+    """The bytes an operator signs: what is ordered, by whom and when, apart from anything else their key ever signs."""
+    return _DOMAIN + canonical({"verb": verb.json_value(), "by": by, "at": at.isoformat()})
+
+
+def taken_for_nobody(name: str) -> bool:
+    """Whether an agent of this name could be confused with a caller that is no agent."""
+    return name in _NAMES_OF_NOBODY

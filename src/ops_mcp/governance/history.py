@@ -9,7 +9,10 @@ from ops_mcp.domain.identity import Caller
 
 
 class GuardLevel(StrEnum):
-    """The load guard of the host where the service runs. `not_applicable` allows; `unknown` means a reading failed, and blocks."""
+    """The load guard of the host where the service runs.
+
+    `not_applicable` allows; `unknown` means a reading failed, and blocks.
+    """
 
     info = "info"
     warn = "warn"

@@ -33,7 +33,7 @@ class Shop(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802, the name is the standard library's
+    def do_GET(self) -> None:
         began = time.perf_counter()
         status, body, kind = self.answer()
         self.send_response(status)
@@ -74,7 +74,7 @@ class Shop(BaseHTTPRequestHandler):
             case _:
                 return 404, b'{"error": "no such page"}', "application/json"
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, the name is the standard library's
+    def log_message(self, format: str, *args: object) -> None:
         """Requests are logged as JSON in `do_GET`."""
 
 

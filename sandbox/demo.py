@@ -1,0 +1,327 @@
+"""The demonstration: agents deploy a real web shop through MCP, are governed while they do it, and the ledger is verified.
+
+Run it with `make demo`. It needs no account and no network, works in a temporary directory and cleans up behind itself.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import tomli_w
+
+from sandbox import history
+from sandbox.story import NotTrue, Story
+from sandbox.world import AgentSession, Reply, World, curl, free_port
+
+ENVIRONMENTS = ("sandbox", "staging", "production")
+# Short windows, so that the demonstration ends soon; the defaults are 60 seconds to verify and 300 to watch.
+HEALTH = {"verify_seconds": 20.0, "watch_seconds": 4.0, "interval_seconds": 0.5, "successes": 2, "failures": 2}
+SPENDERS_READS = 6
+
+
+class Demo:
+    """The house and the people in it, passed from scene to scene."""
+
+    def __init__(self, story: Story, world: World) -> None:
+        self.story = story
+        self.world = world
+        self.repository = world.home / "webshop"
+        self.anchor = world.home / "anchor" / "heads.jsonl"
+        self.ports = {environment: free_port() for environment in ENVIRONMENTS}
+        self.commits: dict[str, str] = {}
+        self.tokens: dict[str, str] = {}
+
+    def answers(self, environment: str) -> str:
+        """The version that really answers on the environment's port, asked past ops-mcp."""
+        status, body = curl(self.ports[environment])
+        return body.strip().replace("\n", "") if status == 200 else f"status {status}"
+
+
+async def tell(demo: Demo) -> tuple[str, ...]:
+    """All scenes in order; returns the lines of the ledger's verification."""
+    prepare(demo)
+    async with demo.world.agent(demo.tokens["builder"]) as builder:
+        await deploys_for_real(demo, builder)
+        await bad_release(demo, builder)
+        await refused_in_production(demo, builder)
+        async with demo.world.agent(demo.tokens["releaser"]) as releaser:
+            await approved_by_a_person(demo, releaser)
+            await freeze(demo, releaser)
+        async with demo.world.agent(demo.tokens["spender"]) as spender:
+            await runs_into_its_budget(demo, spender)
+        await kill_switch(demo, builder)
+    return verify(demo)
+
+
+def prepare(demo: Demo) -> None:
+    world, story = demo.world, demo.story
+    story.scene("An operator sets the house up")
+    demo.commits = history.make(demo.repository)
+    configure(demo)
+    world.must("init", "--operator", "olivia", "--no-passphrase")
+    for name, ceiling in (("builder", "staging"), ("releaser", "prod"), ("spender", "sandbox")):
+        added = world.must("agent", "add", name, "--owner", "olivia", "--tier", ceiling, "--json")
+        demo.tokens[name] = added.data["token"]
+    story.check(
+        "Three agents are registered, each with a token of its own and a ceiling", true=len(set(demo.tokens.values())) == 3
+    )
+    for environment in ENVIRONMENTS:
+        bind(demo, environment)
+    story.check(
+        "The web shop is bound in sandbox, staging and production",
+        true=len(world.must("service", "list", "--json").data) >= len(ENVIRONMENTS),
+        evidence=f"git repository with {', '.join(demo.commits)}; v3 holds a mistake",
+    )
+
+
+async def deploys_for_real(demo: Demo, agent: AgentSession) -> None:
+    story = demo.story
+    story.scene("An agent deploys to staging, for real")
+    planned = await agent.call("deploy", **target("staging", "v1"), dry_run=True)
+    story.check(
+        "A dry run returns the plan and starts nothing",
+        true=planned.done and demo.answers("staging") == "status 0",
+        evidence=steps(planned),
+    )
+    first = await deploy(agent, "staging", "v1", key="first-release")
+    story.check(
+        "v1 is deployed: verified healthy and answering",
+        true=first.done and '"v1"' in demo.answers("staging"),
+        evidence=seen(demo, "staging"),
+    )
+    second = await deploy(agent, "staging", "v2", key="second-release")
+    story.check("v2 replaces it", true=second.done and '"v2"' in demo.answers("staging"), evidence=seen(demo, "staging"))
+    again = await agent.call("deploy", **target("staging", "v2"), idempotency_key="second-release")
+    story.check(
+        "The same idempotency key again deploys nothing and returns the same deployment",
+        true=deployment_of(again) == deployment_of(second),
+        evidence=deployment_of(again),
+    )
+    await settled(agent, deployment_of(second))
+
+
+async def bad_release(demo: Demo, agent: AgentSession) -> None:
+    story = demo.story
+    story.scene("A bad release is rolled back by itself")
+    bad = await deploy(agent, "staging", "v3", key="third-release")
+    story.say("v3 starts, and its health check answers 500: its catalogue no longer has the field it reads.")
+    ended = await settled(agent, deployment_of(bad))
+    story.check(
+        "The deployment ends as rolled_back, without anybody asking",
+        true=ended["state"] == "rolled_back",
+        evidence=ended.get("detail", ""),
+    )
+    story.check("v2 answers again", true='"v2"' in demo.answers("staging"), evidence=seen(demo, "staging"))
+
+
+async def refused_in_production(demo: Demo, agent: AgentSession) -> None:
+    demo.story.scene("An agent is refused above its ceiling")
+    refused = await agent.call("deploy", **target("production", "v2"))
+    demo.story.check(
+        "Its ceiling is staging, so production is refused", true=refused.code == "not_permitted", evidence=first_line(refused)
+    )
+    demo.story.check("Nothing was started", true=demo.answers("production") == "status 0")
+
+
+async def approved_by_a_person(demo: Demo, agent: AgentSession) -> None:
+    story, world = demo.story, demo.world
+    story.scene("A person approves one change in production, once")
+    asked = await agent.call("deploy", **target("production", "v2"), reason="v2 is healthy in staging")
+    approval = str(find(asked.data, "approval") or "")
+    story.check("The agent may ask, and must", true=asked.code == "needs_approval" and bool(approval), evidence=first_line(asked))
+    early = await agent.call("deploy", **target("production", "v2"))
+    story.check(
+        "Asking again before an answer changes nothing",
+        true=early.code == "needs_approval" and demo.answers("production") == "status 0",
+    )
+    approved = world.terminal("approve", approval, "--as", "olivia")
+    story.check(
+        "The operator reads the plan in a terminal and approves it",
+        true=approved.code == 0,
+        evidence=f"ops-mcp approve {approval}",
+    )
+    done = await deploy(agent, "production", "v2")
+    story.check(
+        "Now the same call deploys", true=done.done and '"v2"' in demo.answers("production"), evidence=seen(demo, "production")
+    )
+    await settled(agent, deployment_of(done))
+    replay = await agent.call("deploy", **target("production", "v2"))
+    story.check(
+        "The approval is spent: the same call asks for a new one",
+        true=replay.code == "needs_approval" and find(replay.data, "approval") != approval,
+        evidence=first_line(replay),
+    )
+    used = world.terminal("approve", approval, "--as", "olivia")
+    story.check(
+        "A used approval cannot be approved again", true=used.code != 0, evidence=(used.err or used.out).strip().splitlines()[0]
+    )
+
+
+async def freeze(demo: Demo, agent: AgentSession) -> None:
+    demo.story.scene("A freeze stops changes, in every process at once")
+    demo.world.must("freeze", "--environment", "staging", "--reason", "stocktaking", "--as", "olivia")
+    frozen = await agent.call("deploy", **target("staging", "v1"))
+    demo.story.check("A deploy to the frozen environment is refused", true=frozen.code == "frozen", evidence=first_line(frozen))
+    demo.story.check("What runs keeps running", true='"v2"' in demo.answers("staging"), evidence=seen(demo, "staging"))
+    demo.world.must("unfreeze", "--environment", "staging", "--as", "olivia")
+
+
+async def runs_into_its_budget(demo: Demo, agent: AgentSession) -> None:
+    demo.story.scene("An agent runs into its budget")
+    replies = [await agent.call("services") for _ in range(SPENDERS_READS + 2)]
+    allowed = sum(reply.done for reply in replies)
+    demo.story.check(f"Of {len(replies)} reads exactly its {SPENDERS_READS} are allowed", true=allowed == SPENDERS_READS)
+    demo.story.check(
+        "The next one is over_budget, and says when to come back",
+        true=replies[-1].code == "over_budget",
+        evidence=first_line(replies[-1]),
+    )
+    own = await agent.call("whoami")
+    demo.story.check("It can still ask who it is and what is left", true=own.done)
+
+
+async def kill_switch(demo: Demo, agent: AgentSession) -> None:
+    demo.story.scene("The kill switch")
+    demo.world.must("kill", "--agent", "builder", "--reason", "end of the demonstration", "--as", "olivia")
+    killed = await agent.call("deploy", **target("sandbox", "v1"))
+    demo.story.check(
+        "A killed agent's next call is refused, in a session opened before",
+        true=killed.code == "not_permitted",
+        evidence=first_line(killed),
+    )
+
+
+def verify(demo: Demo) -> tuple[str, ...]:
+    story, world = demo.story, demo.world
+    story.scene("The ledger is verified")
+    anchored = world.must("audit", "anchor", str(demo.anchor))
+    exported, key = world.home / "ledger.jsonl", world.home / "ledger.pub"
+    world.must("audit", "export", "--output", str(exported))
+    world.must("audit", "key", "--output", str(key))
+    story.say(anchored.out.strip())
+    verified = world.terminal("audit", "verify", str(exported), "--public-key", str(key), "--anchor", str(demo.anchor))
+    story.check("Every record from the first to the anchored head is what was written", true=verified.code == 0)
+    forge(exported)
+    forged = world.terminal("audit", "verify", str(exported), "--public-key", str(key), "--anchor", str(demo.anchor))
+    story.check(
+        "One changed word in one record is found",
+        true=forged.code != 0,
+        evidence=(forged.out or forged.err).strip().splitlines()[0],
+    )
+    return tuple(line for line in verified.out.strip().splitlines() if line)
+
+
+def configure(demo: Demo) -> None:
+    """The configuration file: an anchor outside the state directory, and a small budget for one agent."""
+    demo.anchor.parent.mkdir(parents=True)
+    demo.world.config.mkdir(parents=True)
+    settings = {"budgets": {"agents": {"spender": {"read": {"calls_per_hour": SPENDERS_READS}}}}}
+    (demo.world.config / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+
+
+def bind(demo: Demo, environment: str) -> None:
+    """`ops-mcp service add`, then the demonstration's own short health windows written into the binding."""
+    port = str(demo.ports[environment])
+    demo.world.must(
+        "service",
+        "add",
+        str(demo.repository),
+        "--name",
+        "webshop",
+        "--environment",
+        environment,
+        "--port",
+        port,
+        "--run",
+        "python3 app.py",
+    )
+    shorten(demo.world.config / "services" / "webshop.toml", environment)
+
+
+def shorten(file: Path, environment: str) -> None:
+    import tomllib
+
+    bindings: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    bindings[environment]["health"] = bindings[environment].get("health", {}) | HEALTH
+    file.write_text(tomli_w.dumps(bindings), encoding="utf-8")
+
+
+def target(environment: str, ref: str) -> dict[str, str]:
+    return {"service": "webshop", "environment": environment, "ref": ref}
+
+
+async def deploy(agent: AgentSession, environment: str, ref: str, *, key: str | None = None) -> Reply:
+    arguments: dict[str, object] = dict(target(environment, ref))
+    return await agent.call("deploy", **arguments, **({"idempotency_key": key} if key else {}))
+
+
+async def settled(agent: AgentSession, deployment: str, *, seconds: float = 60) -> dict[str, Any]:
+    """The deployment in its final state."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        told = dict((await agent.call("deployment", id=deployment, wait_seconds=20)).data)
+        state = find(told, "state")
+        if state in {"healthy", "superseded", "rolled_back", "down", "failed", "cancelled", "unknown"}:
+            return {"state": state, "detail": find(told, "detail") or ""}
+        await anyio.sleep(0.2)
+    raise NotTrue(f"deployment {deployment} came to an end within {seconds} s")
+
+
+def deployment_of(reply: Reply) -> str:
+    found = find(reply.data, "deployment") or find(reply.data, "id") or ""
+    return str(found.get("id", "") if isinstance(found, dict) else found)
+
+
+def find(data: object, name: str) -> Any:
+    """The first value called `name`, outermost first."""
+    if isinstance(data, list):
+        return next((found for item in data if (found := find(item, name)) is not None), None)
+    if not isinstance(data, dict):
+        return None
+    return (
+        data[name] if name in data else next((found for inner in data.values() if (found := find(inner, name)) is not None), None)
+    )
+
+
+def steps(planned: Reply) -> str:
+    found = find(planned.data, "steps") or []
+    return " -> ".join(step.get("name", "?") if isinstance(step, dict) else str(step) for step in found) or first_line(planned)
+
+
+def first_line(reply: Reply) -> str:
+    message = reply.data.get("message")
+    hint = reply.data.get("hint")
+    return f"{reply.code}: {message} {hint or ''}".strip() if message else (reply.text.strip().splitlines() or [""])[0][:200]
+
+
+def seen(demo: Demo, environment: str) -> str:
+    return f"GET http://127.0.0.1:{demo.ports[environment]}/version -> {demo.answers(environment)}"
+
+
+def forge(exported: Path) -> None:
+    """What somebody would do who wants a refusal forgotten: change one word of one record."""
+    text = exported.read_text(encoding="utf-8")
+    exported.write_text(text.replace("not_permitted", "was_permitted", 1), encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="tell it for a machine")
+    story = Story(machine=parser.parse_args().json)
+    world = World()
+    try:
+        closing = anyio.run(tell, Demo(story, world))
+    except NotTrue as claim:
+        story.end(failure=f"this did not hold: {claim}")
+        return 1
+    finally:
+        world.close()
+    story.end(closing=closing)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,7 +15,8 @@ Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x
 Note = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-_DOMAIN = b"ops-mcp operator verb 1\n"
+Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+
 _NAMES_OF_NOBODY = ("anonymous", "unknown", "everyone", "system", "operator")
 """Callers that are no agents; an agent of that name could be taken for one of them."""
 
@@ -110,11 +111,15 @@ class ResetBudget(Value):
 
 
 class Approve(Value):
-    """`run` asks the worker to commit the stored plan once, as that agent. `plan_digest` is what the operator saw and signs."""
+    """`run` asks the worker to commit the stored plan once, as that agent. `plan_digest` is that of the plan the operator saw.
+
+    `answer` signs `governance.approvals.message`; it stays with the approval and is verified again when the plan is committed.
+    """
 
     verb: Literal["approve"] = "approve"
     approval: ApprovalId
     plan_digest: str
+    answer: Signature
     run: bool = False
     note: Note = ""
 
@@ -123,6 +128,7 @@ class Deny(Value):
     verb: Literal["deny"] = "deny"
     approval: ApprovalId
     plan_digest: str
+    answer: Signature
     note: Note = ""
 
 
@@ -154,8 +160,8 @@ class Signed(Value):
 
 
 def message(verb: Verb, *, by: str, at: datetime) -> bytes:
-    """The bytes an operator signs: what is ordered, by whom and when, apart from anything else their key ever signs."""
-    return _DOMAIN + canonical({"verb": verb.json_value(), "by": by, "at": at.isoformat()})
+    """What an operator signs: what is ordered, by whom and when. `keys.operator_signature` sets it apart from ledger heads."""
+    return canonical({"kind": "operator verb 1", "verb": verb.json_value(), "by": by, "at": at.isoformat()})
 
 
 def taken_for_nobody(name: str) -> bool:

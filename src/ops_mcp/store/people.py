@@ -145,17 +145,16 @@ def pending_approvals(t: Transaction) -> tuple[str, ...]:
     return tuple(row[0] for row in t.fetch("SELECT id FROM approvals WHERE state = 'pending' ORDER BY id"))
 
 
-def answer_approval(t: Transaction, approval: Approval, *, signature: str) -> bool:
-    """Write an operator's answer to an approval that is still pending; whether it was."""
-    changed = t.execute(
-        "UPDATE approvals SET state = ?, body = ?, signature = ?, use_by = ? WHERE id = ? AND state = 'pending'",
+def answer_approval(t: Transaction, approval: Approval, *, signature: str) -> None:
+    """Write an operator's answer, with the signature that the commit of its plan verifies again."""
+    t.execute(
+        "UPDATE approvals SET state = ?, body = ?, signature = ?, use_by = ? WHERE id = ?",
         approval.state,
         approval.model_dump_json(),
         signature,
         approval.use_by.isoformat() if approval.use_by else None,
         approval.id,
     )
-    return changed == 1
 
 
 async def operators(db: Database) -> tuple[Operator, ...]:

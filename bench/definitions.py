@@ -1,0 +1,20 @@
+"""What a model pays to see the tools: UTF-8 bytes of the compact JSON of name, description, annotations and input schema, / 4."""
+
+import json
+from typing import Any
+
+from bench.house import House
+from bench.result import Result, at_most
+
+SHOWN = ("name", "description", "annotations", "inputSchema")
+
+
+async def measure(home: House) -> list[Result]:
+    async with home.server() as server:
+        tools = (await server.request("tools/list"))["result"]["tools"]
+    return [at_most(f"core toolset, {len(tools)} tools", tokens(tools), "tokens", 1800)]
+
+
+def tokens(tools: list[dict[str, Any]]) -> float:
+    shown = [{name: tool[name] for name in SHOWN if name in tool} for tool in tools]
+    return sum(len(json.dumps(tool, separators=(",", ":"), ensure_ascii=False).encode()) for tool in shown) / 4

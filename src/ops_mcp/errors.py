@@ -18,6 +18,7 @@ OpsError                      carries the one error shape, `Problem`
 ├── ProviderError             provider_error     (`temporary` says whether trying again can help)
 ├── DeadlineExceeded          timeout
 └── Unavailable               unavailable
+    └── LeaseLost             unavailable        (this worker's lease has passed to another)
 """
 
 from enum import StrEnum
@@ -92,62 +93,90 @@ class OpsError(Exception):
 
 
 class UnknownTool(OpsError):
+    """No tool has this name, or its toolset is not switched on."""
+
     code = Code.unknown_tool
 
 
 class InvalidArguments(OpsError):
+    """An argument is missing, unknown or of the wrong shape; the message names the field and never repeats its value."""
+
     code = Code.invalid_arguments
 
 
 class Unauthenticated(OpsError):
+    """A credential was presented and belongs to nobody: wrong, revoked, or a placeholder that was never filled in."""
+
     code = Code.unauthenticated
 
 
 class NotPermitted(OpsError):
+    """The caller's ceiling, level or policy does not allow it, or the caller is killed."""
+
     code = Code.not_permitted
 
 
 class OverBudget(OpsError):
+    """A budget of calls, tokens or money would be exceeded; `retry_after_seconds` says when its window ends."""
+
     code = Code.over_budget
     retryable = True
 
 
 class RateLimited(OpsError):
+    """Too many calls in a short time; `retry_after_seconds` says when the next one fits."""
+
     code = Code.rate_limited
     retryable = True
 
 
 class ApprovalNeeded(OpsError):
+    """A person must decide first; the approval's id is in `details`."""
+
     code = Code.needs_approval
 
 
 class Frozen(OpsError):
+    """An operator has stopped changes in this environment."""
+
     code = Code.frozen
 
 
 class GuardBlocked(OpsError):
+    """The host where the service runs is under too much load, or cannot be read."""
+
     code = Code.guard_blocked
     retryable = True
 
 
 class Conflict(OpsError):
+    """What was expected is not what is there, or an idempotency key was used with other arguments."""
+
     code = Code.conflict
 
 
 class InProgress(OpsError):
+    """Another operation holds this service and environment."""
+
     code = Code.in_progress
     retryable = True
 
 
 class NotFound(OpsError):
+    """There is no such thing, or the caller may not see it."""
+
     code = Code.not_found
 
 
 class NotConfigured(OpsError):
+    """Something that the operator must set up is missing or cannot be read."""
+
     code = Code.not_configured
 
 
 class Unsupported(OpsError):
+    """The place where the service runs cannot do this."""
+
     code = Code.unsupported
 
 
@@ -174,10 +203,20 @@ class ProviderError(OpsError):
 
 
 class DeadlineExceeded(OpsError):
+    """It was not finished in time; what was started goes on unless the message says otherwise."""
+
     code = Code.timeout
     retryable = True
 
 
 class Unavailable(OpsError):
+    """The ledger, policy or budget cannot be read or written, so nothing that changes anything runs."""
+
     code = Code.unavailable
     retryable = True
+
+
+class LeaseLost(Unavailable):
+    """This worker no longer holds the lease: what it wanted to write was not written, and it must stop."""
+
+    retryable = False

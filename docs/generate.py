@@ -1,0 +1,198 @@
+"""Writes docs/reference from the code: tools, configuration, terminal, errors. With `--check` it only compares; exit code 1."""
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from ops_mcp import errors, tools
+from ops_mcp.cli.app import app
+from ops_mcp.config import EnvironmentSettings, Settings
+from ops_mcp.domain.places import Binding
+from ops_mcp.providers.local.options import Options
+from ops_mcp.tool import AnyTool
+
+PAGES = Path(__file__).parent / "reference"
+GENERATED = "<!-- Written by docs/generate.py from the code. Change the code, then run `make docs`. -->\n"
+
+
+def main() -> int:
+    fresh = {PAGES / name: GENERATED + "\n" + page() for name, page in pages().items()}
+    stale = [file for file, text in fresh.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        for file in stale:
+            print(f"{file.name} is not what the code says: run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    PAGES.mkdir(exist_ok=True)
+    for file in stale:
+        file.write_text(fresh[file], encoding="utf-8")
+        print(f"wrote {file.name}")
+    return 0
+
+
+def pages() -> dict[str, Callable[[], str]]:
+    return {"tools.md": tools_page, "config.md": config_page, "cli.md": cli_page, "errors.md": errors_page}
+
+
+def tools_page() -> str:
+    loaded = tools.load(tools.TOOLSETS)
+    intro = (
+        "# Tools\n\nEvery tool, as a client sees it. *read* changes nothing; *change* can be undone; *destroy* cannot. "
+        "Every change also takes `dry_run`, `idempotency_key` and `reason`.\n"
+    )
+    return intro + "".join(_tool(tool) for tool in loaded.values())
+
+
+def _tool(tool: AnyTool) -> str:
+    return (
+        f"\n## {tool.name}\n\n{tool.title}. Effect: {tool.effect}. Toolset: {tool.toolset}.\n\n{tool.description}\n\n"
+        f"{_table('argument', tool.args)}\nResult:\n\n{_table('field', tool.result)}"
+    )
+
+
+def config_page() -> str:
+    """The file and the bindings, section by section in the order they are declared."""
+    intro = (
+        "# Configuration\n\n`config.toml` lies in the configuration directory (`OPS_MCP_CONFIG`, else `$XDG_CONFIG_HOME/ops-mcp`, "
+        "else `~/.config/ops-mcp`). State lies in `OPS_MCP_STATE`, else `$XDG_STATE_HOME/ops-mcp`, else `~/.local/state/ops-mcp`. "
+        "Unknown settings are refused. A `.env` in the working directory is never read.\n"
+    )
+    parts = [
+        intro,
+        _section("config.toml", Settings),
+        _section("[environments.NAME]", EnvironmentSettings),
+        *(_section(f"[{name}]", model) for name, model in _sections(Settings)),
+        "\n# Services\n\n`services/NAME.toml` holds one table per environment; `ops-mcp service add` writes it.\n",
+        _section("[ENVIRONMENT]", Binding, without=("service", "environment")),
+        *(_section(f"[ENVIRONMENT.{name}]", model) for name, model in _sections(Binding)),
+        _section("[ENVIRONMENT.options] of the provider `local`", Options),
+    ]
+    return "".join(parts)
+
+
+def _sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Nested models of a model's fields, with the dotted name under which each is written."""
+    for name, field in model.model_fields.items():
+        for inner in _models(field.annotation):
+            if inner is EnvironmentSettings:
+                continue
+            suffix = f' with kind = "{inner.model_fields["kind"].default}"' if "kind" in inner.model_fields else ""
+            yield f"{prefix}{name}{suffix}", inner
+            yield from _sections(inner, f"{prefix}{name}.")
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return [found for argument in get_args(annotation) for found in _models(argument)]
+    return []
+
+
+def _section(title: str, model: type[BaseModel], *, without: tuple[str, ...] = ()) -> str:
+    said = " ".join((model.__doc__ or "").split())
+    return f"\n## {title}\n\n{said}\n\n{_table('setting', model, without=without)}"
+
+
+def _table(head: str, model: type[BaseModel], *, without: tuple[str, ...] = ()) -> str:
+    fields = {name: field for name, field in model.model_fields.items() if name not in without}
+    if not fields:
+        return "None.\n"
+    rows = [f"| {head} | type | default | |", "|---|---|---|---|"]
+    for name, field in fields.items():
+        cells = (f"`{name}`", f"`{_type(field.annotation)}`", _default(field), field.description or "")
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _type(annotation: Any) -> str:
+    if annotation is None or annotation is type(None):
+        return "null"
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " | ".join(repr(value) for value in get_args(annotation))
+    if origin in {Union, types.UnionType}:
+        return " | ".join(dict.fromkeys(_type(argument) for argument in get_args(annotation)))
+    if origin is not None:
+        inner = ", ".join(_type(argument) for argument in get_args(annotation) if argument is not Ellipsis)
+        return f"{_name(origin)}[{inner}]" if inner else _name(origin)
+    return _name(annotation)
+
+
+def _name(annotation: Any) -> str:
+    if hasattr(annotation, "__metadata__"):
+        return _type(annotation.__origin__)
+    supertype = getattr(annotation, "__supertype__", None)
+    if supertype is not None:
+        return _name(supertype)
+    if isinstance(annotation, type) and issubclass(annotation, str) and hasattr(annotation, "__members__"):
+        return " | ".join(repr(str(member.value)) for member in annotation)  # type: ignore[attr-defined]
+    words = {"tuple": "list", "dict": "table", "str": "text", "int": "integer", "float": "number", "bool": "true | false"}
+    name = str(getattr(annotation, "__name__", annotation))
+    return words.get(name, name)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is PydanticUndefined:
+        return "required" if field.is_required() else ""
+    if value is None:
+        return ""
+    if isinstance(value, BaseModel):
+        return "see below" if value.model_fields_set or value.__class__.model_fields else ""
+    return f"`{list(value) if isinstance(value, tuple) else value}`"
+
+
+def cli_page() -> str:
+    intro = (
+        "# The terminal\n\n`ops-mcp` without a command is the MCP server over stdio. Every command takes `--help`.\n\n"
+        + _exit_codes()
+    )
+    return intro + "".join(_command(path, command) for path, command in _walk(app, ("ops-mcp",)))
+
+
+def _walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=path[-1])
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            if inner is not None and not inner.hidden:
+                yield from _walk(inner, (*path, name))
+
+
+def _command(path: tuple[str, ...], command: click.Command) -> str:
+    context: click.Context | None = None
+    for word in path:
+        context = click.Context(command, info_name=word, parent=context, terminal_width=100, max_content_width=100)
+    assert context is not None
+    return f"\n{'#' * min(len(path) + 1, 4)} {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def _exit_codes() -> str:
+    return ""
+
+
+def errors_page() -> str:
+    kinds = {kind.code: kind for kind in errors.OpsError.__subclasses__()}
+    rows = [
+        f"| `{code}` | {'yes' if kind.retryable else 'sometimes' if kind is errors.ProviderError else 'no'} "
+        f"| {' '.join((kind.__doc__ or '').split())} |"
+        for code in errors.Code
+        for kind in [kinds[code]]
+    ]
+    return (
+        "# Errors\n\nEvery refusal and every failure has one shape: `code`, `message`, `hint`, `retryable`, "
+        "`retry_after_seconds`, `details`. It is the text of the tool's error result, and the same object lies in the result's `_meta`.\n\n"
+        "| code | may the same call succeed later? | when |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

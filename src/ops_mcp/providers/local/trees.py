@@ -1,0 +1,179 @@
+"""Directory trees from strangers: unpacked from a tar, measured, copied, made read-only, removed. Never follows a link."""
+
+import hashlib
+import os
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from ops_mcp.errors import InvalidArguments, NotConfigured
+
+MOST_BYTES = 2 << 30
+MOST_ENTRIES = 200_000
+
+
+class Entry(NamedTuple):
+    """One thing in a tree: `kind` is d, f or l; `target` is a link's."""
+
+    name: str
+    kind: str
+    mode: int = 0o644
+    size: int = 0
+    target: str = ""
+
+
+def unpack(tar: IO[bytes], into: Path) -> None:
+    """Unpack a stream into the empty directory `into`: files first, links last, so that nothing is ever written through a link."""
+    links: list[tuple[Path, str]] = []
+    size = entries = 0
+    with tarfile.open(fileobj=tar, mode="r|", errorlevel=2) as archive:
+        for member in archive:
+            size, entries = size + member.size, entries + 1
+            _bounded(size, entries)
+            path = _inside(into, member.name)
+            if member.issym():
+                links.append((path, member.linkname))
+            elif member.isdir() or member.isreg():
+                archive.extract(member, into, filter="data", set_attrs=True)
+            else:
+                raise _refused(member.name, "is neither a file, a directory nor a symbolic link")
+    for path, target in links:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+    refuse_links_out(into)
+
+
+def refuse_links_out(root: Path) -> None:
+    """Refuse a tree with a symbolic link that leads out of it, by whatever detour."""
+    base = os.path.realpath(root)
+    for entry in walk(root):
+        if entry.kind == "l":
+            led_to = os.path.realpath(root / entry.name)
+            if os.path.isabs(entry.target) or not (led_to == base or led_to.startswith(base + os.sep)):
+                raise _refused(entry.name, "is a symbolic link that leads out of the release")
+
+
+def walk(root: Path) -> Iterator[Entry]:
+    """Everything below `root`, parents first, in one stable order; links are not followed."""
+    size = entries = 0
+    queue = [""]
+    while queue:
+        folder = queue.pop()
+        with os.scandir(root / folder) as found:
+            inside = sorted(found, key=lambda entry: entry.name, reverse=True)
+        below: list[str] = []
+        for item in reversed(inside):
+            name = f"{folder}/{item.name}" if folder else item.name
+            entry = _entry(item, name)
+            size, entries = size + entry.size, entries + 1
+            _bounded(size, entries)
+            yield entry
+            if entry.kind == "d":
+                below.append(name)
+        queue += reversed(below)
+
+
+def measure(root: Path) -> str:
+    """`sha256:` and the digest of names, kinds, executable bits, link targets and contents."""
+    whole = hashlib.sha256()
+    for entry in walk(root):
+        executable = "x" if entry.kind == "f" and entry.mode & 0o100 else "-"
+        content = _file_digest(root / entry.name) if entry.kind == "f" else entry.target
+        whole.update(f"{entry.kind}{executable}\0{entry.name}\0{content}\0".encode(errors="surrogateescape"))
+    return "sha256:" + whole.hexdigest()
+
+
+def copy(root: Path, into: Path) -> None:
+    """Copy a tree into the empty directory `into`, links as links, without its owner or special modes."""
+    for entry in walk(root):
+        target = into / entry.name
+        if entry.kind == "d":
+            target.mkdir(mode=0o755)
+        elif entry.kind == "l":
+            target.symlink_to(entry.target)
+        else:
+            shutil.copyfile(root / entry.name, target, follow_symlinks=False)
+            target.chmod(0o755 if entry.mode & 0o100 else 0o644)
+
+
+def give_to(root: Path, uid: int) -> None:
+    """Let `uid` own the whole tree."""
+    os.chown(root, uid, uid)
+    for path, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            os.chown(Path(path, name), uid, uid, follow_symlinks=False)
+
+
+def make_data(path: Path, uid: int | None) -> None:
+    """The directory that a service may write to; it stays when releases change."""
+    if not path.is_dir():
+        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+    if uid is not None:
+        os.chown(path, uid, uid)
+
+
+def seal(root: Path) -> None:
+    """Make a built tree ours, readable by all and writable by nobody; what is neither file, directory nor link is removed."""
+    ours = os.geteuid() == 0
+    for path, folders, files in os.walk(root, topdown=False):
+        for name in (*files, *folders):
+            _seal_one(Path(path, name), ours=ours)
+    _seal_one(root, ours=ours)
+
+
+def remove(root: Path) -> None:
+    """Remove a tree, also a sealed one; a missing one is fine."""
+    for path, _, _ in os.walk(root):
+        os.chmod(path, 0o700)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _seal_one(path: Path, *, ours: bool) -> None:
+    mode = path.lstat().st_mode
+    if ours:
+        os.chown(path, 0, 0, follow_symlinks=False)
+    if stat.S_ISDIR(mode):
+        path.chmod(0o555)
+    elif stat.S_ISREG(mode):
+        path.chmod(0o555 if mode & 0o100 else 0o444)
+    elif not stat.S_ISLNK(mode):
+        path.unlink()
+
+
+def _entry(item: os.DirEntry[str], name: str) -> Entry:
+    status = item.stat(follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        return Entry(name, "d", mode=status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        return Entry(name, "l", target=os.readlink(item.path))
+    if stat.S_ISREG(status.st_mode):
+        return Entry(name, "f", mode=status.st_mode, size=status.st_size)
+    raise _refused(name, "is neither a file, a directory nor a symbolic link")
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _inside(root: Path, name: str) -> Path:
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise _refused(name, "has a name that leads out of the release")
+    return root.joinpath(*parts)
+
+
+def _bounded(size: int, entries: int) -> None:
+    if size > MOST_BYTES or entries > MOST_ENTRIES:
+        raise NotConfigured(
+            f"The source is larger than {MOST_BYTES >> 30} GiB or {MOST_ENTRIES} entries.", hint="Deploy a smaller directory."
+        )
+
+
+def _refused(name: str, why: str) -> InvalidArguments:
+    shown = "".join(c if c.isprintable() else "?" for c in name)[:100]
+    return InvalidArguments(f"The source cannot be deployed: {shown!r} {why}.", hint="Remove it from the source and try again.")

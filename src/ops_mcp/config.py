@@ -135,6 +135,16 @@ DEFAULT_ENVIRONMENTS: Mapping[EnvironmentName, EnvironmentSettings] = {
 }
 
 
+SAME_USER = (
+    "Same user: this server runs as the user whose agent calls it. It protects against mistakes and leaves evidence; it is no"
+    " boundary against an agent with a shell. Keep credentials for prod in `ops-mcp serve` under another user or host."
+)
+SERVED = (
+    "Service: this server runs apart from its callers, who hold only their tokens. It is a boundary as long as the agent cannot"
+    " become the server's user or read its files."
+)
+
+
 class Config(Value):
     """Everything read at start. `config_dir` holds config.toml, services/, policies/ and secrets/; `state_dir` the rest."""
 
@@ -144,11 +154,17 @@ class Config(Value):
     environments: dict[EnvironmentName, Environment]
     bindings: tuple[Binding, ...] = ()
     token: Secret | None = None
+    served: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
     def database_path(self) -> Path:
         return self.state_dir / "ops.db"
+
+    @property
+    def boundary(self) -> str:
+        """Where the boundary runs, in the words that `whoami` and `doctor` use."""
+        return SERVED if self.served else SAME_USER
 
     def binding(self, service: str, environment: str) -> Binding | None:
         """The binding of `service` in `environment`, or None."""

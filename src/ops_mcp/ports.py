@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from ops_mcp.config import Config
-from ops_mcp.domain.calls import Approval, Call
+from ops_mcp.domain.calls import Approval, Call, Verdict
 from ops_mcp.domain.identity import Caller
 from ops_mcp.domain.places import Binding, CommandProbe, EnvironmentName, ServiceName
 from ops_mcp.domain.releases import (
@@ -100,9 +100,19 @@ class Deployments(Protocol):
         differs from that of `other_than`."""
         ...
 
+    async def running(self, service: ServiceName, environment: EnvironmentName) -> Deployment | None:
+        """The deployment that holds the place's lock: not final, and not yet past verify."""
+        ...
+
     async def page(self, query: "DeploymentQuery") -> "Page[Deployment]": ...
 
-    async def journal(self, deployment: DeploymentId) -> Sequence[StepRecord]: ...
+
+class Journal(Protocol):
+    """What was recorded of a deployment's steps, read-only."""
+
+    async def steps(self, deployment: DeploymentId) -> Sequence[StepRecord]:
+        """Oldest first."""
+        ...
 
 
 class DeploymentQuery(Value):
@@ -187,17 +197,24 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """Everything a tool's handler may use. It can read; what it wants written it returns."""
+    """Everything a tool's handler may use. It can read; what it wants written it returns.
+
+    `visible` lists the environments this caller may read. `trouble` is empty unless the ledger cannot be written.
+    """
 
     call: Call
     caller: Caller
     config: Config
+    visible: Callable[[], tuple[EnvironmentName, ...]]
+    verdict: Verdict | None
     providers: Mapping[str, Provider]
     deployments: Deployments
     approvals: Approvals
     trail: Trail
     accounts: Accounts
+    journal: Journal
     clock: Clock
     new_id: NewId
     progress: Progress
     deadline_seconds: float = 45.0
+    trouble: str = ""

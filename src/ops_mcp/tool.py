@@ -3,16 +3,17 @@
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Generic, TypeAlias, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, Field
 
-from ops_mcp.domain.calls import Cost
+from ops_mcp.domain.calls import Cost, Verdict
 from ops_mcp.domain.identity import Effect
 from ops_mcp.domain.places import NAME_PATTERN
-from ops_mcp.domain.releases import DeploymentId, Plan, Write
+from ops_mcp.domain.releases import DeploymentId, Plan
 from ops_mcp.ports import Ops
-from ops_mcp.values import Json, JsonObject, Value
+from ops_mcp.values import Json, JsonObject, Value, digest
 
 
 class Args(Value):
@@ -43,25 +44,23 @@ class Result(Value):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a change's `finish` is told: the deployment its operation works on, if it has one, or the writes made."""
+    """What a change's `finish` is told: the deployment it works on. `plan` is absent when an idempotency key was repeated."""
 
-    plan: Plan
     deployment: DeploymentId | None
-    writes: tuple[Write, ...] = ()
-    replayed: bool = False
+    plan: Plan | None = None
 
 
 A = TypeVar("A", bound=Args)
 R = TypeVar("R", bound=Result)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tool(Generic[A, R]):
     """A tool as the registry holds it.
 
     A read has `read`; a change has `plan` (read-only, returns the plan) and `finish` (after the commit: waits within the
-    deadline and returns the result). `reply_tokens` is the most its reply can come to, `usd_micros` the operator-independent
-    part of its price. `environment_of` names the argument that carries the environment, None where a lookup decides.
+    deadline and returns the result) and `planned` (the result of a dry run). `reply_tokens` is the most its reply can come to. `answers_when_down` marks the reads that still answer, unrecorded, when the ledger cannot be written.
+    `recovers` marks the change that may be the exempt way back (`rollback`).
     """
 
     name: str
@@ -75,9 +74,12 @@ class Tool(Generic[A, R]):
     read: Callable[[A, Ops], Awaitable[R]] | None = None
     plan: Callable[[A, Ops], Awaitable[Plan]] | None = None
     finish: Callable[[Committed, Ops], Awaitable[R]] | None = None
+    planned: Callable[[Plan, Verdict], R] | None = None
     target: Callable[[A], "Target"] | None = None
     alters_runtime: bool = False
     always_reachable: bool = False
+    answers_when_down: bool = False
+    recovers: bool = False
     open_world: bool = False
     idempotent: bool = True
 
@@ -94,6 +96,7 @@ class Target(Value):
     service: str | None = None
     deployment: str | None = None
     approval: str | None = None
+    to: str | None = None
 
 
 AnyTool: TypeAlias = Tool[Args, Result]
@@ -106,6 +109,7 @@ def read(
     reply_tokens: int,
     target: Callable[[A], Target] | None = None,
     always_reachable: bool = False,
+    answers_when_down: bool = False,
     open_world: bool = False,
 ) -> Callable[[Callable[[A, Ops], Awaitable[R]]], Tool[A, R]]:
     """Declare a read: the decorated function is the handler, its docstring the description that models see."""
@@ -124,6 +128,7 @@ def read(
             read=handler,
             target=target,
             always_reachable=always_reachable,
+            answers_when_down=answers_when_down,
             open_world=open_world,
         )
 
@@ -136,9 +141,11 @@ def change(
     title: str,
     reply_tokens: int,
     finish: Callable[[Committed, Ops], Awaitable[R]],
+    planned: Callable[[Plan, Verdict], R],
     result: type[R],
     target: Callable[[A], Target],
     alters_runtime: bool,
+    recovers: bool = False,
     effect: Effect = Effect.change,
 ) -> Callable[[Callable[[A, Ops], Awaitable[Plan]]], Tool[A, R]]:
     """Declare a change: the decorated function returns its plan and does nothing; `finish` answers after the commit."""
@@ -156,8 +163,10 @@ def change(
             reply_tokens=reply_tokens,
             plan=planner,
             finish=finish,
+            planned=planned,
             target=target,
             alters_runtime=alters_runtime,
+            recovers=recovers,
             open_world=True,
         )
 
@@ -171,6 +180,12 @@ def input_schema(tool: AnyTool) -> JsonObject:
 
 def output_schema(tool: AnyTool) -> JsonObject:
     return cast(JsonObject, _untitled(tool.result.model_json_schema(mode="serialization")))
+
+
+@lru_cache(maxsize=256)
+def schema_digest(tool: AnyTool) -> str:
+    """Names exactly the definition that the caller was shown; it goes into each record."""
+    return digest({"name": tool.name, "description": tool.description, "input": input_schema(tool)})
 
 
 def _untitled(schema: Json) -> Json:

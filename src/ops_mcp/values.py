@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import TypeAlias, cast
+from typing import Self, TypeAlias, cast
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, JsonValue, SecretStr
@@ -18,6 +18,10 @@ class Value(BaseModel):
     """A frozen model that refuses unknown fields; a change is a copy (`evolve`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def evolve(self, **changes: object) -> Self:
+        """A copy with some fields changed, validated like any other."""
+        return type(self).model_validate({**dict(self), **changes})
 
     def json_value(self) -> JsonObject:
         """The model as plain JSON values, nulls left out."""

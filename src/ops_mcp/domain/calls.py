@@ -43,8 +43,9 @@ class Call(Value):
     """One request, described. `arguments` are validated and redacted; `digest` covers them without dry_run, key and reason.
 
     `alters_runtime` marks the tools to which approval, freeze and guard apply. `recovery` is set by the plan of an agent's
-    rollback to the last healthy release while the current one is failing or unverified. `own` marks the reads that stay
-    reachable when the read budget is empty.
+    rollback to the last healthy release while the current one is failing or unverified. `always_reachable` marks the reads
+    that stay reachable when the read budget is empty. `target_owner` and `target_open` tell whose deployment the call points at
+    and whether it still runs; from them the admission derives `own_work`.
     """
 
     id: CallId
@@ -57,6 +58,8 @@ class Call(Value):
     service: ServiceName | None = None
     binding: Binding | None = None
     target: str | None = None
+    target_owner: str | None = None
+    target_open: bool = False
     alters_runtime: bool = False
     always_reachable: bool = False
     own_work: bool = False
@@ -131,7 +134,10 @@ class Freeze(Value):
 
 
 class Approval(Value):
-    """A question to a person, bound to a plan's digest. Terminal states are denied, expired and consumed."""
+    """A question to a person, bound to a plan's digest. Terminal states are denied, expired and consumed.
+
+    `why` is the agent's own reason, text from a stranger. `run_requested` tells the worker to make the call itself once granted.
+    """
 
     id: ApprovalId
     plan_digest: str
@@ -148,6 +154,8 @@ class Approval(Value):
     note: str = ""
     deployment: str | None = None
     why: str = ""
+    idempotency_key: str | None = None
+    run_requested: bool = False
 
 
 class ApprovalState(StrEnum):

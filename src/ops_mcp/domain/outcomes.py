@@ -12,10 +12,14 @@ from ops_mcp.values import JsonObject, Value
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The tool's result as JSON that fits its output schema, redacted and bounded. `replayed` marks an idempotent repeat."""
+    """The tool's result as JSON that fits its output schema, redacted and bounded; `text` is the same, compactly printed.
+
+    `replayed` marks an idempotent repeat.
+    """
 
     call: CallId
     result: JsonObject
+    text: str
     replayed: bool = False
 
 

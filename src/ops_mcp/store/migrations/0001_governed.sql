@@ -78,7 +78,7 @@ CREATE TABLE spend (
     warned INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (scope, win)
 );
--- What an admitted call still holds; a row goes when the call, or the operation it became, is settled.
+-- What an admitted call still holds; a row goes when the call, and the operation it became, are settled.
 CREATE TABLE reservations (
     call TEXT PRIMARY KEY,
     caller TEXT NOT NULL,
@@ -88,7 +88,9 @@ CREATE TABLE reservations (
     usd_micros BIGINT NOT NULL,
     admitted_at TEXT NOT NULL,
     holder TEXT NOT NULL,
-    operation TEXT
+    operation TEXT,
+    call_settled INTEGER NOT NULL DEFAULT 0,
+    operation_settled INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE buckets (
     caller TEXT NOT NULL,

@@ -1,0 +1,401 @@
+"""The ledger's three transactions for a call: admit, commit, settle. Each judges, writes and records in one unit of work."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple, TypeAlias
+
+from ops_mcp.domain.calls import Answer, Approval, ApprovalId, Call, Verdict
+from ops_mcp.domain.identity import Agent, Caller, Credential, System, Unknown
+from ops_mcp.domain.outcomes import Record
+from ops_mcp.domain.releases import DeploymentId, OperationId, Plan
+from ops_mcp.errors import Code, OpsError, Problem
+from ops_mcp.governance import approvals as approving
+from ops_mcp.governance import budgets
+from ops_mcp.governance.decide import decide
+from ops_mcp.governance.history import GuardLevel, History, Window
+from ops_mcp.governance.policy import Policy
+from ops_mcp.store import approvals, commitment, counters, idempotency, refusals, reservations
+from ops_mcp.store.callers import Callers
+from ops_mcp.store.counters import Allowance, Charge
+from ops_mcp.store.database import Database, Transaction
+from ops_mcp.store.settlement import Settlement, penalise, settle
+from ops_mcp.values import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator configured, as the ledger needs it. Re-read by the caller; a change acts on the next call."""
+
+    policy: Policy
+    allowance: Allowance
+    approval_terms: approving.Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Allowed so far: durable in the ledger, its ceiling reserved. `verdict.answer` may be ask, judged again at commit."""
+
+    call: Call
+    caller: Caller
+    verdict: Verdict
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The idempotency key was used before with the same arguments; nothing is charged or done again."""
+
+    call: Call
+    caller: Caller
+    bound: idempotency.Bound
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Refused and recorded, or counted when the caller floods."""
+
+    call: Call
+    caller: Caller
+    problem: Problem
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The plan is real: recorded, its approval consumed, its key bound, its operation waiting for the worker."""
+
+    deployment: DeploymentId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A person must decide; an identical pending request was joined or a new one made."""
+
+    approval: Approval
+    problem: Problem
+
+
+class NewIds(NamedTuple):
+    """Ids made before the transaction, for what the commit may create."""
+
+    operation: OperationId
+    deployment: DeploymentId
+    approval: ApprovalId
+
+
+Admission: TypeAlias = Admitted | Repeated | Denied
+Commitment: TypeAlias = Begun | Repeated | Denied | Asked
+
+
+class Ledger:
+    """The path's writes in one process; several processes share one database. `holder` names this process in reservations."""
+
+    def __init__(self, database: Database, callers: Callers, holder: str) -> None:
+        self._database = database
+        self._callers = callers
+        self._holder = holder
+
+    async def admit(self, call: Call, credential: Credential, rules: Rules) -> Admission:
+        """Find the caller, the key and the history, decide, record and reserve. Raises `Unavailable` when it cannot."""
+        return await self._database.write(lambda tx: self._admit(tx, call, credential, rules))
+
+    async def refuse(self, call: Call, credential: Credential, problem: Problem) -> Denied:
+        """Record a call that never became one: unknown tool, malformed arguments, unknown environment."""
+        return await self._database.write(lambda tx: self._refuse_early(tx, call, credential, problem))
+
+    async def commit(self, admitted: Admitted, plan: Plan, rules: Rules, ids: NewIds, at: datetime) -> Commitment:
+        """Make a plan real, or say why not. Every check is repeated inside the transaction."""
+        return await self._database.write(lambda tx: self._commit(tx, admitted, plan, rules, ids, at))
+
+    async def preview(self, admitted: Admitted, plan: Plan, rules: Rules, at: datetime) -> Verdict:
+        """The verdict that committing this plan would get now. Writes nothing."""
+        return await self._database.write(lambda tx: self._judge_plan(tx, admitted, plan, rules, at).verdict)
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Record how a change, or a call that ended early, came out; durable on return."""
+        await self._database.write(lambda tx: settle(tx, settlement), vital=True)
+
+    def settle_later(self, settlement: Settlement) -> None:
+        """Record how a read came out, in the next batch; a crash in between leaves the call visibly unknown."""
+        self._database.write_later(lambda tx: settle(tx, settlement))
+
+    def _admit(self, tx: Transaction, call: Call, credential: Credential, rules: Rules) -> Admission:
+        self._callers.refresh(tx)
+        caller = self._callers.caller(tx, credential)
+        call = _seen_from(call, caller)
+        name = budget_name(caller)
+        history = self._history(tx, call, caller, rules, "admit", call.at)
+        if call.idempotency_key is not None and not call.dry_run:
+            bound = idempotency.find(tx, name, call.idempotency_key, call.at)
+            if bound is not None and _welcome(caller, everyone_killed=history.everyone_killed):
+                return self._repeat(tx, call, caller, bound)
+        verdict = decide(call, rules.policy, history)
+        if verdict.answer is Answer.deny:
+            return self._deny(tx, call, caller, verdict)
+        charges = counters.charges_of(history.windows)
+        counters.charge(tx, charges, call.ceiling)
+        counters.take(tx, name, call.effect, history.rate, call.at)
+        reservations.insert(tx, call, name, charges, self._holder)
+        tx.record(_admission(call, caller, verdict, rules, history.windows))
+        _warn(tx, call, name, history.windows)
+        return Admitted(call, caller, verdict, history.windows)
+
+    def _history(
+        self, tx: Transaction, call: Call, caller: Caller, rules: Rules, phase: Literal["admit", "commit"], at: datetime
+    ) -> History:
+        name = budget_name(caller)
+        tier = call.environment.tier if call.environment else None
+        return History(
+            caller=caller,
+            at=at,
+            phase=phase,
+            windows=counters.windows(tx, rules.allowance, name, tier, call.line, call.at),
+            rate=counters.rate(tx, rules.allowance, name, call.effect, at),
+            freeze=self._callers.freeze(tx, call.environment.name if call.environment else None),
+            everyone_killed=self._callers.everyone_killed(tx),
+            guard=GuardLevel.not_applicable,
+        )
+
+    def _repeat(self, tx: Transaction, call: Call, caller: Caller, bound: idempotency.Bound) -> Repeated | Denied:
+        if (bound.tool, bound.digest) != (call.tool, call.digest):
+            problem = Problem(
+                code=Code.conflict,
+                message="This idempotency key was used for a different call.",
+                hint="Use a new key for new arguments; repeat a key only with the same tool and arguments.",
+                details={"first_call": bound.call},
+            )
+            return self._record_refusal(tx, call, caller, problem, None)
+        tx.record(_record("call.repeated", call, caller, deployment=bound.deployment, data={"first_call": bound.call}))
+        return Repeated(call, caller, bound)
+
+    def _deny(self, tx: Transaction, call: Call, caller: Caller, verdict: Verdict) -> Denied:
+        decisive = verdict.decisive
+        problem = decisive.problem or Problem(code=Code.not_permitted, message=decisive.reason)
+        if decisive.penalty is not None and isinstance(caller, Agent):
+            penalise(tx, caller, decisive.penalty, call.at)
+        return self._record_refusal(tx, call, caller, problem, verdict)
+
+    def _deny_at_commit(self, tx: Transaction, call: Call, judged: "_Judged") -> Denied:
+        """Like any denial, but the call has its record already: the settlement says how it ended."""
+        decisive = judged.verdict.decisive
+        if decisive.penalty is not None and isinstance(judged.caller, Agent):
+            penalise(tx, judged.caller, decisive.penalty, call.at)
+        problem = decisive.problem or Problem(code=Code.not_permitted, message=decisive.reason)
+        return Denied(call, judged.caller, problem, judged.verdict)
+
+    def _refuse_early(self, tx: Transaction, call: Call, credential: Credential, problem: Problem) -> Denied:
+        self._callers.refresh(tx)
+        caller = self._callers.caller(tx, credential)
+        if isinstance(caller, Unknown):
+            problem = Problem(code=Code.unauthenticated, message=f"This caller is not known: {caller.why}.", hint=problem.hint)
+        return self._record_refusal(tx, call, caller, problem, None)
+
+    def _record_refusal(self, tx: Transaction, call: Call, caller: Caller, problem: Problem, verdict: Verdict | None) -> Denied:
+        if refusals.count(tx, caller.name, call.at):
+            tx.record(
+                _record(
+                    "call.refused",
+                    call,
+                    caller,
+                    verdict="deny",
+                    rule=verdict.decisive.rule if verdict else "parse",
+                    code=problem.code.value,
+                    reason=problem.message,
+                    data=_asked(call),
+                )
+            )
+        return Denied(call, caller, problem, verdict)
+
+    def _commit(
+        self, tx: Transaction, admitted: Admitted, plan: Plan, rules: Rules, ids: NewIds, at: datetime
+    ) -> Commitment:
+        call, name = admitted.call, budget_name(admitted.caller)
+        if call.idempotency_key is not None and (bound := idempotency.find(tx, name, call.idempotency_key, at)) is not None:
+            return self._repeat(tx, call, admitted.caller, bound)
+        judged = self._judge_plan(tx, admitted, plan, rules, at)
+        if judged.verdict.answer is Answer.deny:
+            return self._deny_at_commit(tx, call, judged)
+        try:
+            commitment.recheck(tx, plan)
+        except OpsError as drift:
+            return Denied(call, judged.caller, drift.problem)
+        if judged.verdict.answer is Answer.ask:
+            return self._ask(tx, call, judged, plan, rules, ids, at)
+        return self._begin(tx, call, judged, plan, ids, at)
+
+    def _judge_plan(self, tx: Transaction, admitted: Admitted, plan: Plan, rules: Rules, at: datetime) -> "_Judged":
+        self._callers.refresh(tx)
+        caller = self._callers.again(tx, admitted.caller)
+        call = admitted.call.evolve(recovery=plan.recovery) if plan.recovery != admitted.call.recovery else admitted.call
+        found = approvals.granted(tx, plan.agent, plan.digest, at)
+        grant = found[0] if found and approvals.is_signed(tx, *found) else None
+        history = self._history(tx, call, caller, rules, "commit", at)._replace(
+            approval=grant, windows=(), open_approvals=len(approvals.open_requests(tx, plan.agent, at))
+        )
+        return _Judged(caller, decide(call, rules.policy, history), grant)
+
+    def _ask(
+        self, tx: Transaction, call: Call, judged: "_Judged", plan: Plan, rules: Rules, ids: NewIds, at: datetime
+    ) -> Asked | Denied:
+        asked = approving.request(
+            plan,
+            plan_digest=plan.digest,
+            approval=ids.approval,
+            call=call.id,
+            at=at,
+            open_requests=approvals.open_requests(tx, plan.agent, at),
+            terms=rules.approval_terms,
+            why=call.reason,
+            idempotency_key=call.idempotency_key,
+        )
+        if isinstance(asked, Problem):
+            return Denied(call, judged.caller, asked, judged.verdict)
+        if not asked.joined:
+            approvals.insert(tx, asked.approval, plan)
+        problem = judged.verdict.decisive.problem or Problem(code=Code.needs_approval, message=judged.verdict.decisive.reason)
+        return Asked(asked.approval, problem)
+
+    def _begin(self, tx: Transaction, call: Call, judged: "_Judged", plan: Plan, ids: NewIds, at: datetime) -> Begun:
+        deployment = ids.deployment if plan.work is not None else None
+        if judged.grant is not None:
+            approvals.consume(tx, judged.grant, deployment=deployment, at=at, call=call.id)
+        if deployment is not None:
+            commitment.begin(
+                tx, plan, operation=ids.operation, deployment=deployment, call=call.id, reason=call.reason, at=at
+            )
+            reservations.move_to(tx, call.id, ids.operation)
+        else:
+            commitment.apply_writes(tx, plan)
+        target = deployment or plan.target
+        idempotency.bind(
+            tx, budget_name(judged.caller), call,
+            operation=ids.operation if deployment else None, deployment=target, result=None,
+        )  # fmt: skip
+        tx.record(
+            _record(
+                "call.committed",
+                call,
+                judged.caller,
+                at=at,
+                deployment=target,
+                operation=ids.operation if deployment else None,
+                approval=judged.grant.id if judged.grant else None,
+                data={"plan_digest": plan.digest, "plan": plan.json_value()},
+            )
+        )
+        return Begun(DeploymentId(target) if target else None)
+
+
+class _Judged(NamedTuple):
+    caller: Caller
+    verdict: Verdict
+    grant: Approval | None
+
+
+def budget_name(caller: Caller) -> str:
+    """Whose budget, bucket and keys a caller uses: the worker acts on those of the agent it works for."""
+    return caller.agent.name if isinstance(caller, System) else caller.name
+
+
+def _seen_from(call: Call, caller: Caller) -> Call:
+    """What depends on whose the target is."""
+    if call.target_owner is None:
+        return call
+    own = call.target_owner == budget_name(caller)
+    own_work = own and call.target_open and not call.alters_runtime
+    return call.evolve(own_work=own_work, always_reachable=call.always_reachable and own)
+
+
+def _welcome(caller: Caller, *, everyone_killed: bool) -> bool:
+    """The two rules that come before a known key: caller and kill switch."""
+    if everyone_killed or isinstance(caller, Unknown):
+        return False
+    agent = caller.agent if isinstance(caller, System) else caller
+    return not (isinstance(agent, Agent) and (agent.killed or agent.revoked))
+
+
+def _warn(tx: Transaction, call: Call, name: str, windows: tuple[Window, ...]) -> None:
+    """Record the first crossing of 80 % and of 95 % of each window."""
+    cost = call.ceiling
+    for window in windows:
+        for spent, wanted, limit, currency in (
+            (window.calls, cost.calls, window.calls_limit, "calls"),
+            (window.tokens, cost.tokens, window.tokens_limit, "tokens"),
+            (window.usd_micros, cost.usd_micros, window.usd_micros_limit, "usd_micros"),
+        ):
+            for percent in budgets.warnings_crossed(before=spent, after=spent + wanted, limit=limit):
+                if counters.mark_warned(tx, Charge(window.scope, window.name), percent):
+                    data: JsonObject = {"scope": window.scope, "window": window.name, "currency": currency, "percent": percent}
+                    tx.record(Record(kind="budget.crossed", at=call.at, call=call.id, caller=name, data=data))
+
+
+def _admission(call: Call, caller: Caller, verdict: Verdict, rules: Rules, windows: tuple[Window, ...]) -> Record:
+    return _record(
+        "call.admitted",
+        call,
+        caller,
+        verdict=verdict.answer.value,
+        rule=verdict.decisive.rule,
+        data={
+            **_asked(call),
+            "policy": rules.policy.digest,
+            "schema": call.schema_digest,
+            "reserved": [call.ceiling.calls, call.ceiling.tokens, call.ceiling.usd_micros],
+            "charged": [[window.scope, window.name] for window in windows],
+        },
+    )
+
+
+def _asked(call: Call) -> JsonObject:
+    asked: JsonObject = {"arguments": call.arguments, "digest": call.digest}
+    if call.dry_run:
+        asked["dry_run"] = True
+    if call.idempotency_key is not None:
+        asked["idempotency_key"] = call.idempotency_key
+    if call.reason:
+        asked["untrusted_reason"] = call.reason
+    if call.client.name or call.client.session:
+        asked["client"] = call.client.json_value()
+    if call.on_behalf_of is not None:
+        asked["on_behalf_of"] = call.on_behalf_of
+    return asked
+
+
+def _record(
+    kind: str,
+    call: Call,
+    caller: Caller,
+    *,
+    at: datetime | None = None,
+    verdict: str | None = None,
+    rule: str | None = None,
+    code: str | None = None,
+    reason: str | None = None,
+    deployment: str | None = None,
+    operation: str | None = None,
+    approval: str | None = None,
+    data: JsonObject,
+) -> Record:
+    agent = caller.agent if isinstance(caller, System) else caller
+    return Record(
+        kind=kind,
+        at=at or call.at,
+        call=call.id,
+        caller=budget_name(caller),
+        owner=agent.owner if isinstance(agent, Agent) else None,
+        tool=call.tool,
+        effect=call.effect.value,
+        environment=call.environment.name if call.environment else None,
+        service=call.service,
+        deployment=deployment or (call.target if call.target_owner is not None else None),
+        operation=operation or (caller.name if isinstance(caller, System) else None),
+        approval=approval,
+        verdict=verdict,
+        rule=rule,
+        code=code,
+        reason=reason,
+        data=data,
+    )
+
+
+__all__ = ["Admission", "Admitted", "Asked", "Begun", "Commitment", "Denied", "Ledger", "NewIds", "Repeated", "Rules", "budget_name"]

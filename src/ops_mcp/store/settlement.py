@@ -1,0 +1,179 @@
+"""How calls and operations end in the ledger: what they cost, what they did to the score, and what became of the lost ones."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from ops_mcp.domain.calls import Call, Cost, Penalty
+from ops_mcp.domain.identity import Agent, Effect
+from ops_mcp.domain.outcomes import Record
+from ops_mcp.domain.releases import Deployment, DeploymentState, Operation
+from ops_mcp.governance import reputation
+from ops_mcp.store import counters, idempotency, refusals, reservations
+from ops_mcp.store.database import Transaction
+from ops_mcp.store.halts import bump_governance
+from ops_mcp.store.people import agent_named, update_agent
+from ops_mcp.values import JsonObject
+
+OUTCOMES = ("done", "failed", "refused", "needs_approval", "cancelled", "unknown")
+
+
+class Settlement(NamedTuple):
+    """How a call came out. `cost` is what it really took; the money of a committed change is settled by its operation."""
+
+    call: Call
+    caller: str
+    outcome: str
+    at: datetime
+    cost: Cost
+    code: str | None = None
+    reason: str | None = None
+    data: JsonObject = {}
+    deployment: str | None = None
+    bind_result: str | None = None
+
+
+def settle(tx: Transaction, settlement: Settlement) -> None:
+    """Append `call.settled`, credit back what was not used, and bind the key of a record. A second settlement is dropped."""
+    call = settlement.call
+    held = reservations.of_call(tx, call.id)
+    if held is None or held.call_settled:
+        return
+    if held.operation is None:
+        _credit(tx, held, settlement.cost)
+        reservations.remove(tx, call.id)
+    else:
+        kept = held.cost.evolve(tokens=settlement.cost.tokens)
+        _credit(tx, held, kept)
+        reservations.mark_call_settled(tx, held, kept)
+    if settlement.bind_result is not None:
+        idempotency.bind(tx, settlement.caller, call, operation=None, deployment=None, result=settlement.bind_result)
+    tx.record(
+        Record(
+            kind="call.settled",
+            at=settlement.at,
+            call=call.id,
+            caller=settlement.caller,
+            tool=call.tool,
+            environment=call.environment.name if call.environment else None,
+            service=call.service,
+            deployment=settlement.deployment,
+            verdict=settlement.outcome,
+            code=settlement.code,
+            reason=settlement.reason,
+            data={**settlement.data, "tokens": settlement.cost.tokens, "usd_micros": settlement.cost.usd_micros},
+        )
+    )
+
+
+def settle_operation(tx: Transaction, operation: Operation, deployment: Deployment, *, at: datetime) -> None:
+    """Append `operation.settled` for a deployment in its final state, settle its budget and move its agent's score, once."""
+    held = reservations.of_call(tx, operation.call)
+    if held is not None and not held.operation_settled:
+        reservations.mark_operation_settled(tx, held)
+    points = _score(tx, operation, deployment, at)
+    tx.record(
+        Record(
+            kind="operation.settled",
+            at=at,
+            call=operation.call,
+            caller=operation.agent,
+            tool=operation.plan.tool,
+            environment=deployment.environment,
+            service=deployment.service,
+            deployment=deployment.id,
+            operation=operation.id,
+            verdict=deployment.state.value,
+            reason=deployment.detail or None,
+            data={
+                "release": deployment.release.digest,
+                "content": deployment.release.content.identity,
+                "health": deployment.health.value,
+                "points": points,
+                "usd_micros": held.cost.usd_micros if held else 0,
+            },
+        )
+    )
+
+
+def penalise(tx: Transaction, agent: Agent, penalty: Penalty, at: datetime) -> int:
+    """Take the points of a forbidden or overrunning attempt, at most once per kind and hour; the points taken."""
+    return _mark(tx, agent, reputation.points_for_penalty(penalty, at=at), at)
+
+
+def reconcile(tx: Transaction, *, alive: Callable[[str], bool], at: datetime) -> int:
+    """Settle as `unknown` every call whose server is gone, and sum up ended floods; how many calls were lost.
+
+    A lost call keeps its reserved ceiling: what it really cost cannot be known.
+    """
+    refusals.sum_up(tx, at)
+    lost = [held for held in reservations.unsettled(tx) if not alive(held.holder)]
+    for held in lost:
+        if held.operation is None:
+            reservations.remove(tx, held.call)
+        else:
+            reservations.mark_call_settled(tx, held, held.cost)
+        tx.record(
+            Record(
+                kind="call.settled",
+                at=at,
+                call=held.call,
+                caller=held.caller,
+                operation=held.operation,
+                verdict="unknown",
+                reason="the server that admitted this call ended before it could say how the call came out",
+                data={"tokens": held.cost.tokens, "usd_micros": held.cost.usd_micros},
+            )
+        )
+    return len(lost)
+
+
+def _credit(tx: Transaction, held: reservations.Reservation, actual: Cost) -> None:
+    difference = actual - held.cost
+    if difference != Cost(calls=0):
+        counters.charge(tx, held.charges, difference)
+
+
+def _score(tx: Transaction, operation: Operation, deployment: Deployment, at: datetime) -> int:
+    """Only verified effects count: superseded, cancelled and unknown endings move nothing."""
+    healthy = deployment.state is DeploymentState.healthy
+    failed = deployment.state in (DeploymentState.rolled_back, DeploymentState.down, DeploymentState.failed)
+    agent = agent_named(tx, operation.agent) if healthy or failed else None
+    if agent is None or deployment.cancel_requested:
+        return 0
+    gained = tx.fetch(
+        "SELECT COALESCE(SUM(points), 0) FROM score_marks WHERE agent = ? AND kind = ? AND mark LIKE ?",
+        agent.name, reputation.ScoreKind.healthy.value, reputation.gains_prefix(at) + "%",
+    )  # fmt: skip
+    mark = reputation.points_for_outcome(
+        healthy=healthy, effect=Effect.change, dry_run=False, operation=operation.id, gained_today=int(gained[0][0]), at=at
+    )
+    return _mark(tx, agent, mark, at) if mark else 0
+
+
+def _mark(tx: Transaction, agent: Agent, mark: reputation.Mark, at: datetime) -> int:
+    if tx.fetch("SELECT 1 FROM score_marks WHERE agent = ? AND kind = ? AND mark = ?", agent.name, mark.kind.value, mark.mark):
+        return 0
+    tx.execute(
+        "INSERT INTO score_marks (agent, kind, mark, points) VALUES (?, ?, ?, ?)",
+        agent.name, mark.kind.value, mark.mark, mark.points,
+    )  # fmt: skip
+    after = agent.evolve(score=reputation.moved(agent.score, points=mark.points))
+    update_agent(tx, after)
+    bump_governance(tx)
+    crossed = reputation.crossing(agent, after)
+    tx.record(
+        Record(
+            kind="agent.scored",
+            at=at,
+            caller=agent.name,
+            reason=mark.kind.value,
+            data={
+                "points": mark.points,
+                "score": after.score,
+                "level_before": crossed.before.value if crossed else None,
+                "level_after": crossed.after.value if crossed else None,
+            },
+        )
+    )
+    return mark.points

@@ -14,7 +14,6 @@ from ops_mcp.store import halts, people
 from ops_mcp.store.database import Row, Transaction
 from ops_mcp.values import Json, JsonObject
 
-
 Environments: TypeAlias = Mapping[EnvironmentName, Environment]
 
 

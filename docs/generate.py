@@ -59,8 +59,9 @@ def _tool(tool: AnyTool) -> str:
 def config_page() -> str:
     """The file and the bindings, section by section in the order they are declared."""
     intro = (
-        "# Configuration\n\n`config.toml` lies in the configuration directory (`OPS_MCP_CONFIG`, else `$XDG_CONFIG_HOME/ops-mcp`, "
-        "else `~/.config/ops-mcp`). State lies in `OPS_MCP_STATE`, else `$XDG_STATE_HOME/ops-mcp`, else `~/.local/state/ops-mcp`. "
+        "# Configuration\n\n`config.toml` lies in the configuration directory (`OPS_MCP_CONFIG`, else "
+        "`$XDG_CONFIG_HOME/ops-mcp`, else `~/.config/ops-mcp`). State lies in `OPS_MCP_STATE`, else "
+        "`$XDG_STATE_HOME/ops-mcp`, else `~/.local/state/ops-mcp`. "
         "Unknown settings are refused. A `.env` in the working directory is never read.\n"
     )
     parts = [
@@ -189,7 +190,8 @@ def errors_page() -> str:
     ]
     return (
         "# Errors\n\nEvery refusal and every failure has one shape: `code`, `message`, `hint`, `retryable`, "
-        "`retry_after_seconds`, `details`. It is the text of the tool's error result, and the same object lies in the result's `_meta`.\n\n"
+        "`retry_after_seconds`, `details`. It is the text of the tool's error result, "
+        "and the same object lies in the result's `_meta`.\n\n"
         "| code | may the same call succeed later? | when |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 

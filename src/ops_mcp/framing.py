@@ -36,7 +36,7 @@ def usable_id(value: object) -> RequestId | None:
 def encoded(message: Message) -> bytes:
     try:
         if isinstance(message, JSONRPCResponse):
-            return to_json({"jsonrpc": "2.0", "id": message.id, "result": message.result})
+            return to_json({"jsonrpc": "2.0", "id": message.id, "result": message.result}, inf_nan_mode="null")
         return message.model_dump_json(by_alias=True, exclude_unset=True).encode()
     except (PydanticSerializationError, UnicodeEncodeError):
         # A reply that is no JSON is a bug of ours; the request is still owed an answer, and the text of the bug to nobody.

@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ import anyio
 from mcp.server import Server
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCNotification, JSONRPCRequest
-from mcp.types import JSONRPCNotification, JSONRPCRequest
+from mcp_types import PARSE_ERROR
 
 from ops_mcp.framing import error_line, parse
 from ops_mcp.replies import Replies

@@ -24,7 +24,7 @@ from ops_mcp.domain.identity import Client, Credential, Effect
 from ops_mcp.domain.outcomes import Done, Failed, NeedsApproval, Outcome, Refused
 from ops_mcp.errors import Code, Problem
 from ops_mcp.ports import Progress
-from ops_mcp.resources import PROBLEM, Shelf, compact, refuse_cursor
+from ops_mcp.resources import PROBLEM, Shelf, refuse_cursor
 from ops_mcp.tool import AnyTool, input_schema, output_schema
 from ops_mcp.values import JsonObject
 
@@ -149,7 +149,9 @@ def _done(outcome: Done) -> CallToolResult:
     meta: JsonObject = {CALL: outcome.call}
     if outcome.replayed:
         meta[REPLAYED] = True
-    return CallToolResult(content=[TextContent(text=compact(outcome.result))], structured_content=outcome.result, _meta=meta)
+    # Text without a UTF-8 form would fail in the transport, which answers with the exception's text on a 2025 connection.
+    outcome.text.encode()
+    return CallToolResult(content=[TextContent(text=outcome.text)], structured_content=outcome.result, _meta=meta)
 
 
 def readable(problem: Problem) -> str:

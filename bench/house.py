@@ -58,7 +58,7 @@ def house(*, port: int | None = None) -> Iterator[House]:
     try:
         _configure(world, port or free_port())
         world.must("init", "--operator", "olivia", "--no-passphrase")
-        added = world.must("agent", "add", "measured", "--owner", "olivia", "--tier", "staging", "--json")
+        added = world.must("agent", "add", "measured", "--tier", "staging", "--json")
         yield House(world, added.data["token"])
     finally:
         world.close()
@@ -78,7 +78,7 @@ def _configure(world: World, port: int) -> None:
     (world.config / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
     binding = {
         "provider": "local",
-        "options": {"repository": str(world.home / "webshop"), "run": ["python3", "app.py"], "port": free_port()},
+        "options": {"source": str(world.home / "webshop"), "run": ["{python}", "app.py"], "port": free_port()},
     }
     (world.config / "services" / "webshop.toml").write_text(
         tomli_w.dumps({"sandbox": binding, "staging": binding}), encoding="utf-8"

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ops_mcp import errors, tools
-from ops_mcp.cli.app import app
+from ops_mcp.cli.app import terminal
 from ops_mcp.config import EnvironmentSettings, Settings
 from ops_mcp.domain.places import Binding
 from ops_mcp.providers.local.options import Options
@@ -155,7 +155,7 @@ def cli_page() -> str:
         "# The terminal\n\n`ops-mcp` without a command is the MCP server over stdio. Every command takes `--help`.\n\n"
         + _exit_codes()
     )
-    return intro + "".join(_command(path, command) for path, command in _walk(app, ("ops-mcp",)))
+    return intro + "".join(_command(path, command) for path, command in _walk(terminal, ("ops-mcp",)))
 
 
 def _walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:

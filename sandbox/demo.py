@@ -63,7 +63,7 @@ def prepare(demo: Demo) -> None:
     configure(demo)
     world.must("init", "--operator", "olivia", "--no-passphrase")
     for name, ceiling in (("builder", "staging"), ("releaser", "prod"), ("spender", "sandbox")):
-        added = world.must("agent", "add", name, "--owner", "olivia", "--tier", ceiling, "--json")
+        added = world.must("agent", "add", name, "--tier", ceiling, "--json")
         demo.tokens[name] = added.data["token"]
     story.check(
         "Three agents are registered, each with a token of its own and a ceiling", true=len(set(demo.tokens.values())) == 3
@@ -137,7 +137,7 @@ async def approved_by_a_person(demo: Demo, agent: AgentSession) -> None:
         "Asking again before an answer changes nothing",
         true=early.code == "needs_approval" and demo.answers("production") == "status 0",
     )
-    approved = world.terminal("approve", approval, "--as", "olivia")
+    approved = world.terminal("approve", approval, "--operator", "olivia")
     story.check(
         "The operator reads the plan in a terminal and approves it",
         true=approved.code == 0,
@@ -154,7 +154,7 @@ async def approved_by_a_person(demo: Demo, agent: AgentSession) -> None:
         true=replay.code == "needs_approval" and find(replay.data, "approval") != approval,
         evidence=first_line(replay),
     )
-    used = world.terminal("approve", approval, "--as", "olivia")
+    used = world.terminal("approve", approval, "--operator", "olivia")
     story.check(
         "A used approval cannot be approved again", true=used.code != 0, evidence=(used.err or used.out).strip().splitlines()[0]
     )
@@ -162,11 +162,11 @@ async def approved_by_a_person(demo: Demo, agent: AgentSession) -> None:
 
 async def freeze(demo: Demo, agent: AgentSession) -> None:
     demo.story.scene("A freeze stops changes, in every process at once")
-    demo.world.must("freeze", "--environment", "staging", "--reason", "stocktaking", "--as", "olivia")
+    demo.world.must("freeze", "--environment", "staging", "--reason", "stocktaking", "--operator", "olivia")
     frozen = await agent.call("deploy", **target("staging", "v1"))
     demo.story.check("A deploy to the frozen environment is refused", true=frozen.code == "frozen", evidence=first_line(frozen))
     demo.story.check("What runs keeps running", true='"v2"' in demo.answers("staging"), evidence=seen(demo, "staging"))
-    demo.world.must("unfreeze", "--environment", "staging", "--as", "olivia")
+    demo.world.must("unfreeze", "--environment", "staging", "--operator", "olivia")
 
 
 async def runs_into_its_budget(demo: Demo, agent: AgentSession) -> None:
@@ -185,7 +185,7 @@ async def runs_into_its_budget(demo: Demo, agent: AgentSession) -> None:
 
 async def kill_switch(demo: Demo, agent: AgentSession) -> None:
     demo.story.scene("The kill switch")
-    demo.world.must("kill", "--agent", "builder", "--reason", "end of the demonstration", "--as", "olivia")
+    demo.world.must("kill", "--agent", "builder", "--reason", "end of the demonstration", "--operator", "olivia")
     killed = await agent.call("deploy", **target("sandbox", "v1"))
     demo.story.check(
         "A killed agent's next call is refused, in a session opened before",

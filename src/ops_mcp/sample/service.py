@@ -60,7 +60,7 @@ def say(level: str, message: str) -> None:
     print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {level} {message}", flush=True)
 
 
-def _leave(number: int, frame: object) -> None:
+def _leave(*_: object) -> None:
     say("info", "leaving")
     sys.exit(0)
 

@@ -2,32 +2,17 @@
 
 import secrets
 import sys
-from collections.abc import Callable
 
 from ops_mcp.config import Config
-from ops_mcp.domain.identity import Tier
-from ops_mcp.ports import Clock, Provider
-from ops_mcp.values import Secret
+from ops_mcp.ports import Clock, Provider, ReadSecret
 
 
-def connect(config: Config, *, secret: Callable[[str], Secret], clock: Clock) -> Provider:
-    """The provider for this host."""
+def connect(config: Config, *, secret: ReadSecret, clock: Clock) -> Provider:
+    """The provider for this host. Each is imported here because neither can be imported where the other one is needed."""
     if sys.platform == "win32":
-        from ops_mcp.providers.local.nowhere import Nowhere  # noqa: PLC0415 - the other one needs fcntl
+        from ops_mcp.providers.local.nowhere import Nowhere
 
         return Nowhere()
-    from ops_mcp.providers.local.place import Local
+    from ops_mcp.providers.local.place import configured
 
-    def beside() -> bool:
-        return any(config.environments[b.environment].tier is not Tier.sandbox for b in config.bindings if b.secrets)
-
-    return Local(
-        state_dir=config.state_dir,
-        config_dir=config.config_dir,
-        isolation=config.settings.isolation,
-        secret=secret,
-        clock=clock,
-        new_nonce=lambda: secrets.token_hex(16),
-        beside=beside,
-        allowed_refs=config.settings.allowed_refs,
-    )
+    return configured(config, secret=secret, clock=clock, new_nonce=lambda: secrets.token_hex(16))

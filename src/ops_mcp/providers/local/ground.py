@@ -1,20 +1,17 @@
-"""What one binding comes to on this host: its options, its directories, its confinement, and the commands built from them. Runs nothing."""
+"""What one binding comes to on this host: options, directories, confinement, and the commands built from them. Runs nothing."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 from ops_mcp.domain.places import Binding
 from ops_mcp.domain.releases import DeploymentId
+from ops_mcp.ports import ReadSecret
 from ops_mcp.providers.local.home import Home, release_name
 from ops_mcp.providers.local.isolation import Command, Confinement, Mode, Room, base_environment, confined, python_for, seen_as
 from ops_mcp.providers.local.options import Options, build_digest, expand
-from ops_mcp.values import Secret
-
-ReadSecret = Callable[[str], Secret]
-"""The value behind a reference. Raises `NotConfigured` naming the reference."""
 
 MARK = "OPS_MCP_DEPLOYMENT"
 """The variable by which a process tree says to which deployment it belongs."""

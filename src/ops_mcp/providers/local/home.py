@@ -1,21 +1,21 @@
-"""Where one service in one environment lives on disk: releases, data, and a directory per deployment. Knows files, not processes."""
+"""Where one service in one environment lives on disk: releases, data, and a directory per deployment."""
 
 import fcntl
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
 from pydantic import ValidationError
 
 from ops_mcp.domain.places import Binding
 from ops_mcp.domain.releases import DeploymentId, Release
 from ops_mcp.errors import InProgress, InvalidArguments
 from ops_mcp.providers.local.processes import Identity
+from ops_mcp.providers.local.waiting import until
 from ops_mcp.values import Value
 
 _ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
@@ -140,7 +140,7 @@ class Desk:
         return started is None or not started.keeper_identity.lives
 
     def is_kept(self) -> bool:
-        """Whether a keeper holds this deployment now. Only for callers that hold the home's lock: it takes the keeper's for a moment."""
+        """Whether a keeper holds this deployment now. Only for holders of the home's lock: it takes the keeper's for a moment."""
         try:
             descriptor = os.open(self.path / "running.lock", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -159,15 +159,12 @@ class Desk:
 
 
 @asynccontextmanager
-async def locked(path: Path, *, seconds: float, doing: str) -> AsyncIterator[None]:
+async def locked(path: Path, *, seconds: float, doing: str) -> AsyncGenerator[None]:
     """Hold an advisory lock that processes share; `InProgress` when it is not free in time."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with anyio.move_on_after(seconds):
-            while not _taken(descriptor):
-                await anyio.sleep(0.02)
-        if not _taken(descriptor):
+        if not await until(lambda: _taken(descriptor), seconds=seconds):
             raise InProgress(f"Waited {seconds:g} s for {doing}.", hint="Try again when it is through.", retry_after_seconds=5)
         yield
     finally:
@@ -193,7 +190,7 @@ def write_whole(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def release_name(identity: str, build: str) -> str:

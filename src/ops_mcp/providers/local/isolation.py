@@ -1,4 +1,4 @@
-"""How code that agents choose is confined: argument lists for bubblewrap or another uid, built from values; the probe alone runs something."""
+"""How code that agents choose is confined: argument lists for bubblewrap or another uid. Only the probe runs something."""
 
 import os
 import shutil
@@ -94,7 +94,7 @@ def bubblewrap_options(room: Room, argv: Sequence[str], env: Mapping[str, str], 
     options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if drops_uid else []
     options += [part for path in _SYSTEM for part in _system(path)]
     options += [part for name in _ETC for part in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
-    options += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]
+    options += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - a new, private one inside
     for prefix in interpreter_prefixes(argv[0], hidden=room.hidden):
         options += ["--ro-bind", str(prefix), str(prefix)]
     options += ["--bind" if room.writable else "--ro-bind", str(room.release), _RELEASE]
@@ -104,7 +104,7 @@ def bubblewrap_options(room: Room, argv: Sequence[str], env: Mapping[str, str], 
 
 
 def interpreter_prefixes(program: str, *, hidden: Sequence[Path]) -> tuple[Path, ...]:
-    """What must be shown besides the system so that `program` can run; raises `NotConfigured` where that would show what is hidden."""
+    """What must be shown besides the system so that `program` can run. Raises `NotConfigured` when that is hidden."""
     path = Path(program)
     if not path.is_absolute() or program.startswith((_RELEASE + "/", _DATA + "/")):
         return ()
@@ -192,8 +192,8 @@ def _dropping(confinement: Confinement, uid: int | None) -> tuple[str, ...]:
 
 
 def _system(path: str) -> tuple[str, ...]:
-    if os.path.islink(path):
-        return ("--symlink", os.readlink(path), path)
+    if (link := Path(path)).is_symlink():
+        return ("--symlink", str(link.readlink()), path)
     return ("--ro-bind-try", path, path)
 
 
@@ -205,9 +205,9 @@ def _prefix(program: Path) -> Path:
 
 def _shows_too_much(prefix: Path, hidden: Sequence[Path]) -> bool:
     """A prefix such as a whole home directory, or one around our own directories: then only the program itself is shown."""
-    homes = {Path.home(), Path("/"), Path("/home"), Path("/root"), Path("/etc"), Path("/var"), Path("/tmp")}
+    homes = {Path.home(), Path("/"), Path("/home"), Path("/root"), Path("/etc"), Path("/var"), Path("/tmp")}  # noqa: S108 - never shown whole
     return prefix in homes or any(place.is_relative_to(prefix) for place in hidden)
 
 
 def _everyone_reaches(path: Path) -> bool:
-    return all(os.stat(parent).st_mode & 0o001 for parent in (path, *path.parents))
+    return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents))

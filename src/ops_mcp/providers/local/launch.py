@@ -1,4 +1,4 @@
-"""Starts the keeper: to keep a service, or to run one bounded command. Secrets go through its standard input, never argv or a file."""
+"""Starts the keeper: to keep a service, or to run one bounded command. Secrets go through its standard input only."""
 
 import json
 import os
@@ -31,13 +31,11 @@ class Ended:
 async def keep(command: Command, desk: Desk, *, nonce: str, grace_seconds: float) -> None:
     """Start `command` under a keeper that outlives us. Returns when it is started, or when another keeper has this deployment."""
     order = _order(command, desk=desk, nonce=nonce, grace_seconds=grace_seconds)
-    try:
-        with anyio.fail_after(_START_SECONDS), anyio.CancelScope(shield=True):
-            result = await anyio.run_process(_keeper("keep"), input=order, env={}, check=False, cwd="/", start_new_session=True)
-    except TimeoutError as error:
-        raise ProviderError(
-            "The service's keeper did not answer.", hint="See `status`; then try again.", temporary=True
-        ) from error
+    result = None
+    with anyio.move_on_after(_START_SECONDS, shield=True):
+        result = await anyio.run_process(_keeper("keep"), input=order, env={}, check=False, cwd="/", start_new_session=True)
+    if result is None:
+        raise ProviderError("The service's keeper did not answer.", hint="See `status`; then try again.", temporary=True)
     if result.stdout not in (b"started", b"superseded"):
         raise ProviderError(
             "The service's keeper could not start.",

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -132,7 +132,7 @@ class Mirror:
         return any(fnmatchcase(ref, pattern) for pattern in self.allowed_refs)
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[None]:
+    async def _opened(self) -> AsyncGenerator[None]:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with locked(self.path.with_suffix(".lock"), seconds=self.seconds, doing="another fetch of this repository"):
             if not (self.path / "HEAD").is_file():

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - the arguments are the Protocol's
 """The local provider where it cannot work: every request says `unsupported` and what to use instead."""
 
 from ops_mcp.domain.places import Binding

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import anyio
-
 from ops_mcp.domain.releases import Observed, Presence
 from ops_mcp.errors import ProviderError
 from ops_mcp.providers.local import processes
 from ops_mcp.providers.local.home import Desk, Started, is_locked
+from ops_mcp.providers.local.waiting import until
 
 _TAIL_LINES = 20
 _LINE_CHARACTERS = 2000
@@ -65,9 +64,7 @@ def last_log_lines(logs: Path, lines: int) -> Sequence[str]:
 
 async def refuse_taken_port(port: int, *, seconds: float = 2.0) -> None:
     """Refuse when something listens on the port, and name it. Sockets of a process just killed get a moment to go."""
-    with anyio.move_on_after(seconds):
-        while processes.listeners(port):
-            await anyio.sleep(0.05)
+    await until(lambda: not processes.listeners(port), seconds=seconds)
     for inode, uid in processes.listeners(port) or ():
         pid = processes.holder(inode)
         who = f"process {pid}" if pid is not None else f"a process of uid {uid}"

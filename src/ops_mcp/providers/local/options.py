@@ -1,5 +1,6 @@
 """What an operator writes about a service that runs on this host, parsed from the binding; says nothing about how it is run."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -9,9 +10,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ops_mcp.domain.places import Binding
 from ops_mcp.errors import NotConfigured
-from ops_mcp.values import Value, digest
+from ops_mcp.values import JsonObject, Value, digest
 
-PLACEHOLDERS = ("port", "python", "release", "data")
 SAMPLE = "sample"
 
 
@@ -110,22 +110,16 @@ def source_of(options: Options, *, sample: Path) -> Source:
 
 def expand(argv: tuple[str, ...], values: Mapping[str, str]) -> tuple[str, ...]:
     """`argv` with the placeholders replaced; other braces are left alone."""
-    expanded: list[str] = []
-    for argument in argv:
-        for name, value in values.items():
-            argument = argument.replace("{" + name + "}", value)
-        expanded.append(argument)
-    return tuple(expanded)
+    known = re.compile("{(" + "|".join(map(re.escape, values)) + ")}")
+    return tuple(known.sub(lambda match: values[match.group(1)], argument) for argument in argv)
 
 
 def build_digest(binding: Binding, options: Options) -> str:
     """Names everything but the content that decides what a built release holds, in 12 hexadecimal digits."""
-    made_by = {
-        "build": list(options.build),
-        "subdirectory": options.subdirectory if options.build else "",
-        "env": dict(binding.env),
-    }
-    return digest(made_by if options.build else {}).removeprefix("sha256:")[:12]
+    made_by: JsonObject = {}
+    if options.build:
+        made_by = {"build": [*options.build], "subdirectory": options.subdirectory, "env": {**binding.env}}
+    return digest(made_by).removeprefix("sha256:")[:12]
 
 
 def _checked(url: str) -> str:

@@ -1,19 +1,21 @@
 """Services as processes on this host: a release directory, a keeper, a process tree. Decides nothing about health."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
-from ops_mcp.config import Isolation
+from ops_mcp.config import Config, Isolation
+from ops_mcp.domain.identity import Tier
 from ops_mcp.domain.places import Binding, CommandProbe
 from ops_mcp.domain.releases import Content, DeploymentId, Observed, ProbeResult, Release
 from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound, ProviderError
-from ops_mcp.ports import Clock
+from ops_mcp.ports import Clock, ReadSecret
 from ops_mcp.providers.local import isolation, launch, observing, releases, stopping, trees
-from ops_mcp.providers.local.ground import SAMPLE, Ground, ReadSecret, runs_root
+from ops_mcp.providers.local.ground import SAMPLE, Ground, runs_root
 from ops_mcp.providers.local.home import Desk, home_of, locked
 from ops_mcp.providers.local.isolation import Confinement
 from ops_mcp.providers.local.mirror import Mirror, mirror_path
@@ -201,7 +203,27 @@ class Local:
         return Mirror(path=path, url=source.url, allowed_refs=allowed, seconds=self.git_seconds)
 
 
-def _alone(ground: Ground):
+def configured(config: Config, *, secret: ReadSecret, clock: Clock, new_nonce: Callable[[], str]) -> Local:
+    """The provider as the configuration wants it."""
+    return Local(
+        state_dir=config.state_dir,
+        config_dir=config.config_dir,
+        isolation=config.settings.isolation,
+        secret=secret,
+        clock=clock,
+        new_nonce=new_nonce,
+        beside=lambda: reaches_beyond_sandbox(config),
+        allowed_refs=config.settings.allowed_refs,
+    )
+
+
+def reaches_beyond_sandbox(config: Config) -> bool:
+    """Whether a credential is configured that a service without isolation could take out of the sandbox with it."""
+    tiers = {name: environment.tier for name, environment in config.environments.items()}
+    return any(tiers.get(binding.environment) is not Tier.sandbox for binding in config.bindings if binding.secrets)
+
+
+def _alone(ground: Ground) -> AbstractAsyncContextManager[None]:
     """Nobody else changes what this service runs meanwhile."""
     waits = 2 * ground.options.grace_seconds + _MARGIN_SECONDS
     return locked(ground.home.lock, seconds=waits, doing="another change of this service")

@@ -1,5 +1,6 @@
-"""What the host says of processes: who lives, who is whose child, who listens on a port. Looks, and signals only what it is given."""
+"""What the host says of processes: who lives, who descends from whom, who listens. Signals only what it is given."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -103,18 +104,14 @@ def marked(variable: str, value: str) -> list[int]:
 def send(pids: Sequence[int], number: signal.Signals) -> None:
     """Signal each; one that is gone is fine."""
     for pid in pids:
-        try:
+        with contextlib.suppress(OSError):
             os.kill(pid, number)
-        except OSError:
-            pass
 
 
 def end_group(leader: int) -> None:
     """KILL the process group that `leader` leads; a group that is gone is fine."""
-    try:
+    with contextlib.suppress(OSError):
         os.killpg(leader, signal.SIGKILL)
-    except OSError:
-        pass
 
 
 def _state(pid: int) -> str:
@@ -141,7 +138,7 @@ def _sockets_of(pids: Sequence[int]) -> tuple[set[str], bool]:
     hidden = False
     for pid in pids:
         try:
-            descriptors = os.listdir(f"/proc/{pid}/fd")
+            descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - names are all we need, thousands of them
         except PermissionError:
             hidden = True
             continue
@@ -154,14 +151,14 @@ def _sockets_of(pids: Sequence[int]) -> tuple[set[str], bool]:
 def _targets(pid: int, descriptors: Sequence[str]) -> Iterator[str]:
     for descriptor in descriptors:
         try:
-            yield os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            yield os.readlink(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH115 - the same
         except OSError:
             continue
 
 
 def _all() -> Iterator[int]:
     try:
-        names = os.listdir("/proc")
+        names = os.listdir("/proc")  # noqa: PTH208 - the same
     except OSError:
         return
     yield from (int(name) for name in names if name.isdigit())

@@ -1,4 +1,4 @@
-"""Immutable release directories: made once from exact content, built in isolation, kept for going back, pruned when they are many."""
+"""Immutable release directories: made once from exact content, kept for going back, pruned when they are many."""
 
 import os
 import secrets

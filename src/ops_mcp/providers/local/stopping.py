@@ -2,13 +2,12 @@
 
 import signal
 
-import anyio
-
 from ops_mcp.errors import ProviderError
 from ops_mcp.providers.local import processes
 from ops_mcp.providers.local.ground import MARK
 from ops_mcp.providers.local.home import Desk
 from ops_mcp.providers.local.observing import tree_of
+from ops_mcp.providers.local.waiting import until
 
 _KEEPER_SECONDS = 5.0
 _GONE_SECONDS = 5.0
@@ -20,9 +19,7 @@ async def was_started(desk: Desk) -> bool:
     wanted = desk.wanted()
     if wanted is None:
         return False
-    with anyio.move_on_after(_STARTING_SECONDS):
-        while desk.is_kept() and not _recorded(desk, wanted):
-            await anyio.sleep(0.02)
+    await until(lambda: _recorded(desk, wanted) or not desk.is_kept(), seconds=_STARTING_SECONDS)
     return _recorded(desk, wanted)
 
 
@@ -38,32 +35,31 @@ async def stop(desk: Desk, *, grace_seconds: float) -> None:
             processes.send([started.keeper_identity.pid], signal.SIGTERM)
         else:
             processes.send(tree_of(started), signal.SIGTERM)
-        with anyio.move_on_after(grace_seconds + _KEEPER_SECONDS):
-            while tree_of(started):
-                await anyio.sleep(0.02)
+        await until(lambda: not tree_of(started), seconds=grace_seconds + _KEEPER_SECONDS)
         processes.send(tree_of(started), signal.SIGKILL)
     await _end_those_left(desk)
 
 
 async def _await_record(desk: Desk) -> None:
     """A keeper that got its lock before we withdrew what is wanted writes its record at once, or gives up."""
-    with anyio.move_on_after(_KEEPER_SECONDS):
-        while desk.is_kept() and desk.started_is_stale():
-            await anyio.sleep(0.02)
+    await until(lambda: not desk.is_kept() or not desk.started_is_stale(), seconds=_KEEPER_SECONDS)
 
 
 async def _end_those_left(desk: Desk) -> None:
     """Processes that outlived a killed keeper still carry the deployment's mark in their environment."""
-    with anyio.move_on_after(_GONE_SECONDS):
-        while left := processes.marked(MARK, desk.deployment):
-            processes.send(left, signal.SIGKILL)
-            await anyio.sleep(0.02)
+    if await until(lambda: _none_left(desk), seconds=_GONE_SECONDS):
         return
     raise ProviderError(
-        f"{len(left)} processes of this deployment do not end.",
+        "Processes of this deployment do not end.",
         hint="They may be stuck in the kernel; look at the host, then try again.",
         temporary=True,
     )
+
+
+def _none_left(desk: Desk) -> bool:
+    left = processes.marked(MARK, desk.deployment)
+    processes.send(left, signal.SIGKILL)
+    return not left
 
 
 def _recorded(desk: Desk, nonce: str) -> bool:

@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -13,6 +13,8 @@ from ops_mcp.errors import InvalidArguments, NotConfigured
 
 MOST_BYTES = 2 << 30
 MOST_ENTRIES = 200_000
+# Made by running the code, differently on every host; never content.
+_NO_CONTENT = ("__pycache__",)
 
 
 class Entry(NamedTuple):
@@ -52,20 +54,20 @@ def refuse_links_out(root: Path) -> None:
     for entry in walk(root):
         if entry.kind == "l":
             led_to = os.path.realpath(root / entry.name)
-            if os.path.isabs(entry.target) or not (led_to == base or led_to.startswith(base + os.sep)):
+            if Path(entry.target).is_absolute() or not (led_to == base or led_to.startswith(base + os.sep)):
                 raise _refused(entry.name, "is a symbolic link that leads out of the release")
 
 
-def walk(root: Path) -> Iterator[Entry]:
-    """Everything below `root`, parents first, in one stable order; links are not followed."""
+def walk(root: Path, *, without: Collection[str] = ()) -> Iterator[Entry]:
+    """All below `root`, parents first, in one stable order. No link is followed, no name in `without` shown."""
     size = entries = 0
     queue = [""]
     while queue:
         folder = queue.pop()
         with os.scandir(root / folder) as found:
-            inside = sorted(found, key=lambda entry: entry.name, reverse=True)
+            inside = sorted((e for e in found if e.name not in without), key=lambda entry: entry.name)
         below: list[str] = []
-        for item in reversed(inside):
+        for item in inside:
             name = f"{folder}/{item.name}" if folder else item.name
             entry = _entry(item, name)
             size, entries = size + entry.size, entries + 1
@@ -79,7 +81,7 @@ def walk(root: Path) -> Iterator[Entry]:
 def measure(root: Path) -> str:
     """`sha256:` and the digest of names, kinds, executable bits, link targets and contents."""
     whole = hashlib.sha256()
-    for entry in walk(root):
+    for entry in walk(root, without=_NO_CONTENT):
         executable = "x" if entry.kind == "f" and entry.mode & 0o100 else "-"
         content = _file_digest(root / entry.name) if entry.kind == "f" else entry.target
         whole.update(f"{entry.kind}{executable}\0{entry.name}\0{content}\0".encode(errors="surrogateescape"))
@@ -88,7 +90,7 @@ def measure(root: Path) -> str:
 
 def copy(root: Path, into: Path) -> None:
     """Copy a tree into the empty directory `into`, links as links, without its owner or special modes."""
-    for entry in walk(root):
+    for entry in walk(root, without=_NO_CONTENT):
         target = into / entry.name
         if entry.kind == "d":
             target.mkdir(mode=0o755)
@@ -128,7 +130,7 @@ def seal(root: Path) -> None:
 def remove(root: Path) -> None:
     """Remove a tree, also a sealed one; a missing one is fine."""
     for path, _, _ in os.walk(root):
-        os.chmod(path, 0o700)
+        Path(path).chmod(0o700)
     shutil.rmtree(root, ignore_errors=True)
 
 
@@ -149,7 +151,7 @@ def _entry(item: os.DirEntry[str], name: str) -> Entry:
     if stat.S_ISDIR(status.st_mode):
         return Entry(name, "d", mode=status.st_mode)
     if stat.S_ISLNK(status.st_mode):
-        return Entry(name, "l", target=os.readlink(item.path))
+        return Entry(name, "l", target=str(Path(item.path).readlink()))
     if stat.S_ISREG(status.st_mode):
         return Entry(name, "f", mode=status.st_mode, size=status.st_size)
     raise _refused(name, "is neither a file, a directory nor a symbolic link")

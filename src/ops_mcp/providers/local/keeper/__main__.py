@@ -4,8 +4,12 @@ Run as `python -I -S keeper keep|run`; it reads one line of JSON from standard i
 `keep` detaches and outlives its starter; `run` stays in the foreground and ends everything when its standard input closes.
 """
 
+# pathlib and its company would double the start-up and the memory of every keeper.
+# ruff: noqa: PTH103, PTH105, PTH110, PTH118, PTH123, FBT003, UP031
+
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -16,11 +20,11 @@ import signal
 import sys
 import time
 
-from kin import beneath, boot_id, everything_below, start_of  # beside this file; there is no package here
-
 TYPE_CHECKING = False  # typing itself would cost as much as everything else here
 if TYPE_CHECKING:
     from typing import TypedDict
+
+    from ops_mcp.providers.local.keeper.kin import beneath, boot_id, everything_below, start_of
 
     class Order(TypedDict):
         argv: list[str]
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
         log_bytes: int
         log_files: int
 
+else:
+    from kin import beneath, boot_id, everything_below, start_of  # beside this file; there is no package here
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -110,7 +116,7 @@ def _keep_detached(order: Order, tell: int) -> int:
 
 
 def _watch(order: Order, child: int, output: int, wake: int, log: Log) -> tuple[int, bool]:
-    """Copy output until the command and everything it started are gone; returns its wait status and whether TERM asked for that."""
+    """Copy output until the command and all it started are gone; returns its wait status and whether we were asked to end it."""
     status: int | None = None
     stopped = False
     kill_at: float | None = None
@@ -173,7 +179,7 @@ def _start(order: Order, output: int) -> int:
         return child
     try:
         _become(order, output, parent, options)
-    except BaseException as error:  # nothing may unwind into the keeper's own code in the forked child
+    except BaseException as error:  # noqa: BLE001 - nothing may unwind into the keeper's own code in the forked child
         os.write(2, ("ops-mcp could not start the command: %s\n" % error).encode())
     os._exit(127)
 
@@ -202,7 +208,7 @@ def _become(order: Order, output: int, parent: int, options: int | None) -> None
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it
     if os.getppid() != parent:
         os._exit(_STARTER_GONE)
-    os.execvpe(order["argv"][0], order["argv"], order["env"])
+    os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606 - no shell is the point
 
 
 def _unnamed(options: list[str]) -> int:
@@ -226,7 +232,7 @@ class Log:
         self._open()
 
     def _open(self) -> None:
-        self.out = open(os.path.join(self.directory, "current.log"), "ab", buffering=0)
+        self.out = open(os.path.join(self.directory, "current.log"), "ab", buffering=0)  # noqa: SIM115 - open until rotated
         self.written = self.out.tell()
 
     def write(self, data: bytes) -> None:
@@ -274,20 +280,16 @@ def _copy(output: int, log: Log, poll: select.poll) -> None:
         except OSError:
             data = b""
         if not data:
-            try:
+            with contextlib.suppress(KeyError):
                 poll.unregister(output)
-            except KeyError:
-                pass
             return
         log.write(data)
 
 
 def _signal(pids: list[int], number: int) -> None:
     for pid in pids:
-        try:
+        with contextlib.suppress(OSError):
             os.kill(pid, number)
-        except OSError:
-            pass
 
 
 def _reap(child: int, status: int | None = None) -> int | None:

@@ -19,7 +19,7 @@ from ops_mcp.domain.releases import (
     Release,
     StepRecord,
 )
-from ops_mcp.values import JsonObject, Value
+from ops_mcp.values import JsonObject, Secret, Value
 
 Item = TypeVar("Item")
 
@@ -28,6 +28,9 @@ Clock = Callable[[], datetime]
 
 NewId = Callable[[str], str]
 """`new_id("dep")` → an unguessable, time-sortable id with that prefix."""
+
+ReadSecret = Callable[[str], Secret]
+"""The value behind a secret's reference. Raises `NotConfigured` naming the reference."""
 
 Progress = Callable[[float, float | None, str], Awaitable[None]]
 """Report progress to the waiting client: done, total, message. Never raises; a no-op where nobody listens."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 import anyio
 from pydantic import ValidationError
 
@@ -178,7 +179,7 @@ async def _describe(request: _Request, tool: AnyTool, args: Args) -> Call:
         effect=tool.effect,
         at=at,
         digest=digest(canonical_arguments),
-        arguments=app.redactor().object(canonical_arguments),
+        arguments=_redacted(app.redactor(), canonical_arguments),
         environment=environment,
         service=ServiceName(service) if service else None,
         binding=binding,
@@ -248,7 +249,7 @@ async def _carry_out(request: _Request, parsed: _Parsed, admitted: Admitted) -> 
         with anyio.fail_after(DEADLINE_SECONDS + GRACE_SECONDS):
             outcome = await _act(request, parsed, admitted, begun)
     except OpsError as error:
-        outcome = Failed(admitted.call.id, request.app.redactor().problem(error.problem))
+        outcome = Failed(admitted.call.id, _cleared(request.app.redactor(), error.problem))
     except TimeoutError:
         outcome = Failed(admitted.call.id, _too_slow(parsed.tool))
     except anyio.get_cancelled_exc_class():
@@ -277,9 +278,7 @@ async def _act(request: _Request, parsed: _Parsed, admitted: Admitted, begun: li
     return await _commit(request, parsed, admitted, plan, begun)
 
 
-async def _commit(
-    request: _Request, parsed: _Parsed, admitted: Admitted, plan: Plan, begun: list[DeploymentId]
-) -> Outcome:
+async def _commit(request: _Request, parsed: _Parsed, admitted: Admitted, plan: Plan, begun: list[DeploymentId]) -> Outcome:
     app, tool = request.app, parsed.tool
     ids = NewIds(OperationId(app.new_id("op")), DeploymentId(app.new_id("dep")), ApprovalId(app.new_id("apr")))
     commitment = await app.ledger.commit(admitted, plan, app.rules(), ids, app.clock())
@@ -317,7 +316,7 @@ async def _repeat(request: _Request, parsed: _Parsed, repeated: Repeated) -> Out
         with anyio.fail_after(DEADLINE_SECONDS + GRACE_SECONDS):
             done = _done(request, parsed.tool, await parsed.tool.finish(Committed(deployment), ops))
     except OpsError as error:
-        return Failed(call_id, request.app.redactor().problem(error.problem))
+        return Failed(call_id, _cleared(request.app.redactor(), error.problem))
     except TimeoutError:
         return Failed(call_id, _too_slow(parsed.tool))
     return Done(done.call, done.result, done.text, replayed=True)
@@ -342,7 +341,7 @@ def _done(request: _Request, tool: AnyTool, result: Result) -> Done:
     text = _printed(value)
     redactor = request.app.redactor()
     if redactor.text(text) != text:
-        value = redactor.object(value)
+        value = _redacted(redactor, value)
         text = _printed(value)
     if _tokens(text) > tool.reply_tokens:
         raise Unavailable(
@@ -427,7 +426,7 @@ def _undescribed(request: _Request, tool: AnyTool | None) -> Call:
     """As much of a call as can be said of one that could not be parsed. What has no canonical form is kept by digest and size."""
     try:
         body = canonical(request.arguments)
-        arguments = request.app.redactor().object(request.arguments) if len(body) <= 8192 else _sized(body)
+        arguments = _redacted(request.app.redactor(), request.arguments) if len(body) <= 8192 else _sized(body)
     except (ValueError, RecursionError):
         body = json.dumps(request.arguments, default=str).encode(errors="surrogatepass")
         arguments = _sized(body)
@@ -440,6 +439,16 @@ def _undescribed(request: _Request, tool: AnyTool | None) -> Call:
         arguments=arguments,
         client=request.client,
     )
+
+
+def _redacted(redactor: Redactor, value: JsonObject) -> JsonObject:
+    return cast(JsonObject, redactor.value(value))
+
+
+def _cleared(redactor: Redactor, problem: Problem) -> Problem:
+    """A problem may quote what an outside system said; nothing secret leaves in it."""
+    cleared = _redacted(redactor, problem.json_value())
+    return problem if cleared == problem.json_value() else Problem.model_validate(cleared)
 
 
 def _sized(body: bytes) -> JsonObject:

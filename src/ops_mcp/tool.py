@@ -19,21 +19,19 @@ from ops_mcp.values import Json, JsonObject, Value, digest
 class Args(Value):
     """Base of every tool's arguments: strict types, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, str_max_length=4096)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-ServiceArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="Service name; see `services`")]
-EnvironmentArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="Environment name; see `services`")]
+ServiceArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="See `services`")]
+EnvironmentArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="See `services`")]
 
 
 class WriteArgs(Args):
     """What every write takes besides its own arguments."""
 
     dry_run: bool = Field(default=False, description="Return the plan and the verdict; no effect")
-    idempotency_key: str | None = Field(
-        default=None, min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$", description="Repeat-safe for 7 days"
-    )
-    reason: str = Field(default="", max_length=500, description="Why, for the ledger and the approver")
+    idempotency_key: str | None = Field(default=None, max_length=128, pattern=r"^[!-~]+$", description="Repeat-safe for 7 days")
+    reason: str = Field(default="", max_length=500, description="For the ledger and approver")
 
 
 class Result(Value):
@@ -174,12 +172,12 @@ def change(
 
 
 def input_schema(tool: AnyTool) -> JsonObject:
-    """The exact JSON schema that tools/list publishes, without pydantic's titles."""
-    return cast(JsonObject, _untitled(tool.args.model_json_schema()))
+    """The exact JSON schema that tools/list publishes."""
+    return cast(JsonObject, _terse(tool.args.model_json_schema()))
 
 
 def output_schema(tool: AnyTool) -> JsonObject:
-    return cast(JsonObject, _untitled(tool.result.model_json_schema(mode="serialization")))
+    return tool.result.model_json_schema(mode="serialization")
 
 
 @lru_cache(maxsize=256)
@@ -188,17 +186,19 @@ def schema_digest(tool: AnyTool) -> str:
     return digest({"name": tool.name, "description": tool.description, "input": input_schema(tool)})
 
 
-def _untitled(schema: Json) -> Json:
-    """Titles only repeat names and cost tokens; a property that is itself called title is kept."""
+def _terse(schema: Json) -> Json:
+    """Without what only costs tokens: titles, the null of an optional argument (leaving it out says the same), empty defaults."""
     match schema:
+        case {"anyOf": [dict() as only, {"type": "null"}], **rest}:
+            return _terse({**{k: v for k, v in rest.items() if k != "default"}, **only})
         case dict():
             return {
-                k: ({n: _untitled(p) for n, p in v.items()} if k == "properties" and isinstance(v, dict) else _untitled(v))
-                for k, v in schema.items()
-                if not (k == "title" and isinstance(v, str))
+                name: {n: _terse(p) for n, p in part.items()} if name == "properties" and isinstance(part, dict) else _terse(part)
+                for name, part in schema.items()
+                if not (name == "title" and isinstance(part, str)) and not (name == "default" and part in (None, ""))
             }
         case list():
-            return [_untitled(item) for item in schema]
+            return [_terse(item) for item in schema]
         case _:
             return schema
 

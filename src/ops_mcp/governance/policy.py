@@ -121,13 +121,16 @@ class _Rule(NamedTuple):
     body: JsonObject
 
 
+_STAND_INS = tuple(Action(f"no tool, only {effect.value}", effect, "none") for effect in Effect)
+"""Cedar refuses a policy about a group without actions; an installation may well have no tool that records or destroys."""
+
 _UNKNOWN_CALLER = Ruling(Answer.deny, errors=("the caller is not known",))
 _EVERYTHING = "*"
 
 
 def _declared(actions: Iterable[Action]) -> str:
     """The schema's part about tools, and the toolsets they are grouped in."""
-    listed = sorted(actions)
+    listed = sorted([*actions, *_STAND_INS])
     toolsets = sorted({action.toolset for action in listed})
     lines = [f"action {json.dumps('toolset:' + name)};" for name in toolsets]
     lines += [

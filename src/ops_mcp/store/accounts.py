@@ -28,7 +28,9 @@ class StoredAccounts:
             windows = await self._windows(agent.name, _tiers(agent), at)
             frozen = await halts.freezes(self._database)
             pending = await self._database.fetch(
-                "SELECT COUNT(*) FROM approvals WHERE agent = ? AND state = 'pending' AND answer_by > ?", agent.name, at.isoformat()
+                "SELECT COUNT(*) FROM approvals WHERE agent = ? AND state = 'pending' AND answer_by > ?",
+                agent.name,
+                at.isoformat(),
             )
         except Unavailable as down:
             return Account(caller=caller, ledger_writable=False, trouble=down.message)
@@ -74,7 +76,12 @@ def _left(window: Window) -> list[BudgetLeft]:
     )
     return [
         BudgetLeft(
-            scope=scope, window=window.span, currency=currency, limit=limit, left=max(0, limit - spent), resets_at=window.resets_at
+            scope=scope,
+            window=window.span,
+            currency=currency,
+            limit=limit,
+            left=max(0, limit - spent),
+            resets_at=window.resets_at,
         )
         for currency, limit, spent in currencies
         if limit is not None

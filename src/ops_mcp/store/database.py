@@ -309,7 +309,9 @@ def _run(connection: sqlite3.Connection, head: Head, work: AnyWork) -> Head:
 def _read_head(connection: sqlite3.Connection) -> Head:
     row = connection.execute("SELECT id, hash FROM ledger ORDER BY id DESC LIMIT 1").fetchone()
     if row is None:
-        row = connection.execute("SELECT last_id, json_extract(body, '$.last_hash') FROM ledger_stubs ORDER BY last_id DESC LIMIT 1").fetchone()
+        row = connection.execute(
+            "SELECT last_id, json_extract(body, '$.last_hash') FROM ledger_stubs ORDER BY last_id DESC LIMIT 1"
+        ).fetchone()
     return Head(*row) if row else Head.genesis()
 
 

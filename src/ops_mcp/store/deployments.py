@@ -24,7 +24,7 @@ _JOURNAL = "SELECT operation, sequence, step, event, at, detail, data FROM steps
 
 
 class StoredDeployments:
-    """The stored history of deployments, read-only; satisfies `ports.Deployments`."""
+    """The stored history of deployments, read-only; satisfies `ports.Deployments` and `ports.Journal`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,7 +52,7 @@ class StoredDeployments:
         items = tuple(_deployment(row) for row in rows[: query.limit])
         return Page(items, items[-1].id if len(rows) > query.limit else None)
 
-    async def journal(self, deployment: DeploymentId) -> Sequence[StepRecord]:
+    async def steps(self, deployment: DeploymentId) -> Sequence[StepRecord]:
         rows = await self._database.fetch("SELECT id FROM operations WHERE deployment = ?", deployment)
         return tuple(step_of(row) for row in await self._database.fetch(_JOURNAL, rows[0][0])) if rows else ()
 

@@ -206,9 +206,7 @@ class Ledger:
             )
         return Denied(call, caller, problem, verdict)
 
-    def _commit(
-        self, tx: Transaction, admitted: Admitted, plan: Plan, rules: Rules, ids: NewIds, at: datetime
-    ) -> Commitment:
+    def _commit(self, tx: Transaction, admitted: Admitted, plan: Plan, rules: Rules, ids: NewIds, at: datetime) -> Commitment:
         call, name = admitted.call, budget_name(admitted.caller)
         if call.idempotency_key is not None and (bound := idempotency.find(tx, name, call.idempotency_key, at)) is not None:
             return self._repeat(tx, call, admitted.caller, bound)
@@ -260,12 +258,10 @@ class Ledger:
         if judged.grant is not None:
             approvals.consume(tx, judged.grant, deployment=deployment, at=at, call=call.id)
         if deployment is not None:
-            commitment.begin(
-                tx, plan, operation=ids.operation, deployment=deployment, call=call.id, reason=call.reason, at=at
-            )
+            commitment.begin(tx, plan, operation=ids.operation, deployment=deployment, call=call.id, reason=call.reason, at=at)
             reservations.move_to(tx, call.id, ids.operation)
         else:
-            commitment.apply_writes(tx, plan)
+            commitment.apply_writes(tx, plan, at=at)
         target = deployment or plan.target
         idempotency.bind(
             tx, budget_name(judged.caller), call,
@@ -398,4 +394,16 @@ def _record(
     )
 
 
-__all__ = ["Admission", "Admitted", "Asked", "Begun", "Commitment", "Denied", "Ledger", "NewIds", "Repeated", "Rules", "budget_name"]
+__all__ = [
+    "Admission",
+    "Admitted",
+    "Asked",
+    "Begun",
+    "Commitment",
+    "Denied",
+    "Ledger",
+    "NewIds",
+    "Repeated",
+    "Rules",
+    "budget_name",
+]

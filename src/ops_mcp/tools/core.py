@@ -116,8 +116,8 @@ async def services(args: ServicesArgs, ops: Ops) -> Services:
 class DeployArgs(WriteArgs):
     service: ServiceArg
     environment: EnvironmentArg
-    ref: str | None = Field(default=None, max_length=200, description="Branch, tag or full commit; default branch if absent")
-    expected_current: str | None = Field(default=None, max_length=80, description="Refuse unless this deployment is current")
+    ref: str | None = Field(default=None, max_length=200, description="Branch, tag or commit; default branch if absent")
+    expected_current: str | None = Field(default=None, max_length=80, description="Refuse unless current")
 
 
 def _at(args: "DeployArgs | RestartArgs") -> Target:
@@ -143,14 +143,16 @@ async def deploy(args: DeployArgs, ops: Ops) -> Plan:
     """
     binding, provider = _bound(args.service, args.environment, ops)
     content = await provider.resolve(binding, args.ref)
-    return deploy_plan(_asked(args, ops, args.expected_current), content=content, binding=binding, place=await _look(binding, ops))
+    return deploy_plan(
+        _asked(args, ops, args.expected_current), content=content, binding=binding, place=await _look(binding, ops)
+    )
 
 
 class RollbackArgs(WriteArgs):
     service: ServiceArg
     environment: EnvironmentArg
     to: DeploymentIdArg | None = None
-    expected_current: str | None = Field(default=None, max_length=80, description="Refuse unless this deployment is current")
+    expected_current: str | None = Field(default=None, max_length=80, description="Refuse unless current")
 
 
 @change(
@@ -215,9 +217,7 @@ class DeploymentDetail(Result):
     note: str = ""
 
 
-@read(
-    toolset=CORE, title="One deployment", reply_tokens=5000, target=lambda a: Target(deployment=a.id), always_reachable=True
-)
+@read(toolset=CORE, title="One deployment", reply_tokens=5000, target=lambda a: Target(deployment=a.id), always_reachable=True)
 async def deployment(args: DeploymentArgs, ops: Ops) -> DeploymentDetail:
     """One deployment with its journal; waits for its end if asked to."""
     found = await _follow(DeploymentId(args.id), ops, args.wait_seconds, until_final=True)
@@ -250,7 +250,7 @@ async def deployment_cancel(args: CancelArgs, ops: Ops) -> Plan:
 class RestartArgs(WriteArgs):
     service: ServiceArg
     environment: EnvironmentArg
-    expected_current: str | None = Field(default=None, max_length=80, description="Refuse unless this deployment is current")
+    expected_current: str | None = Field(default=None, max_length=80, description="Refuse unless current")
 
 
 @change(
@@ -372,7 +372,10 @@ def _bound(service: str, environment: str, ops: Ops) -> tuple[Binding, Provider]
     binding = ops.config.binding(service, environment)
     if binding is None:
         known = ", ".join(sorted(b.service for b in ops.config.bindings if b.environment == environment)) or "none"
-        raise NotFound(f"No service {service!r} in {environment}.", hint=f"Services there: {known}. An operator adds one by `ops-mcp service add`.")
+        raise NotFound(
+            f"No service {service!r} in {environment}.",
+            hint=f"Services there: {known}. An operator adds one by `ops-mcp service add`.",
+        )
     provider = ops.providers.get(binding.provider)
     if provider is None:
         known = ", ".join(sorted(ops.providers)) or "none"
@@ -384,9 +387,7 @@ async def _look(binding: Binding, ops: Ops) -> Place:
     serving = await ops.deployments.serving(binding.service, binding.environment)
     running = await ops.deployments.running(binding.service, binding.environment)
     current = running or serving
-    healthy = await ops.deployments.last_healthy(
-        binding.service, binding.environment, other_than=current.id if current else None
-    )
+    healthy = await ops.deployments.last_healthy(binding.service, binding.environment, other_than=current.id if current else None)
     return Place(serving=serving, last_healthy=healthy, running=running)
 
 

@@ -1,0 +1,68 @@
+"""What a running server reads again when it changes: bindings, operator policies, secrets. An edit that cannot be used keeps the last good."""
+
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+from ops_mcp.errors import NotConfigured, OpsError
+from ops_mcp.governance.policy import Action, Policy, PolicyProblem
+from ops_mcp.governance.policy import load as parse
+
+T = TypeVar("T")
+Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+
+
+class LastGood(Generic[T]):
+    """A value read from a folder's files, read again when any of them changes. A failed reading is told once and not used."""
+
+    def __init__(self, folder: Path, suffix: str, read: Callable[[], T], *, tell: Callable[[OpsError], None]) -> None:
+        self._folder = folder
+        self._suffix = suffix
+        self._read = read
+        self._tell = tell
+        self._stamp = stamp(folder, suffix)
+        self._value = read()
+
+    def __call__(self) -> T:
+        present = stamp(self._folder, self._suffix)
+        if present != self._stamp:
+            self._stamp = present
+            try:
+                self._value = self._read()
+            except OpsError as problem:
+                self._tell(problem)
+        return self._value
+
+
+def stamp(folder: Path, suffix: str) -> Stamp:
+    """Name, time and size of each file that counts; empty where the folder does not exist."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [(e.name, e.stat()) for e in entries if e.name.endswith(suffix)]
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted((name, status.st_mtime_ns, status.st_size) for name, status in found))
+
+
+def read_policy(folder: Path, actions: tuple[Action, ...]) -> Policy:
+    """The shipped matrix with the operator's `policies/*.cedar`. Raises `NotConfigured` naming the file that cannot be used."""
+    texts = {file.name: _text(file) for file in sorted(folder.glob("*.cedar"))}
+    shipped = resources.files("ops_mcp.governance")
+    matrix = (shipped / "matrix.cedar").read_text(encoding="utf-8")
+    schema = (shipped / "schema.cedarschema").read_text(encoding="utf-8")
+    return _usable(parse(matrix, schema, texts, actions=actions))
+
+
+def _usable(parsed: Policy | PolicyProblem) -> Policy:
+    if isinstance(parsed, PolicyProblem):
+        raise NotConfigured(f"policies/{parsed.file}: {parsed.message}", hint=parsed.hint)
+    return parsed
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotConfigured(f"{file} cannot be read: {error}.", hint="Mend or move the file away.") from error

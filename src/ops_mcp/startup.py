@@ -1,0 +1,170 @@
+"""Opens everything in order and hands out one `App`. Knows every room and decides nothing."""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ops_mcp import providers, tools
+from ops_mcp.call import App, World
+from ops_mcp.config import Config, Settings, read_bindings
+from ops_mcp.domain.outcomes import Record
+from ops_mcp.errors import OpsError
+from ops_mcp.governance.approvals import Terms as ApprovalTerms
+from ops_mcp.governance.policy import Action
+from ops_mcp.governance.redaction import Redactor
+from ops_mcp.ports import Clock, NewId
+from ops_mcp.reading import LastGood, read_policy
+from ops_mcp.secrets import Secrets, make_private_directory
+from ops_mcp.store import keys
+from ops_mcp.store.accounts import StoredAccounts
+from ops_mcp.store.approvals import StoredApprovals
+from ops_mcp.store.callers import Callers
+from ops_mcp.store.counters import Allowance
+from ops_mcp.store.database import Database, Transaction
+from ops_mcp.store.database import Terms as DatabaseTerms
+from ops_mcp.store.deployments import StoredDeployments
+from ops_mcp.store.ledger import Ledger, Rules
+from ops_mcp.store.trail import StoredTrail
+
+log = logging.getLogger(__name__)
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The app, and what the worker and the terminal need besides."""
+
+    app: App
+    config: Config
+    database: Database
+
+
+def now() -> datetime:
+    """The clock of every process but a test's."""
+    return datetime.now(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """48 bits of milliseconds and 80 random bits, so that ids sort by time and cannot be guessed."""
+    number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def this_process() -> str:
+    """Names this process in reservations: host, pid, and the moment it started, because pids are reused."""
+    import psutil  # 20 ms, and a server's first answer does not need it to be loaded earlier
+
+    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+
+
+@asynccontextmanager
+async def open_app(
+    config: Config, *, wake_worker: Callable[[], None], clock: Clock = now, new_id: NewId = new_id
+) -> AsyncGenerator[Opened]:
+    """Open the database, the policy and the places. Raises `NotConfigured` for settings that cannot be used.
+
+    A database that cannot be used does not stop it: writes are refused with the reason, and `whoami` says so.
+    """
+    make_private_directory(config.state_dir)
+    terms = DatabaseTerms(config.settings.ledger.lock_seconds, config.settings.ledger.free_space_floor_bytes)
+    key = keys.ledger_key_path(config.state_dir)
+    async with Database.open(
+        config.database_path, signer=lambda c: keys.ledger_signer(c, key, new_ledger_id=new_id("led")), terms=terms
+    ) as database:
+        tell = _Teller(database, clock)
+        yield Opened(_app(config, database, tell, wake_worker, clock, new_id), config, database)
+
+
+def _app(
+    config: Config, database: Database, tell: "_Teller", wake_worker: Callable[[], None], clock: Clock, new_id: NewId
+) -> App:
+    registry = tools.load(config.settings.toolsets)
+    actions = tuple(Action(tool.name, tool.effect, tool.toolset) for tool in registry.values())
+    allowance = Allowance(config.settings.budgets, config.settings.rates)
+    policy = LastGood(
+        config.config_dir / "policies", ".cedar", lambda: read_policy(config.config_dir / "policies", actions), tell=tell
+    )
+    approval_terms = _approval_terms(config.settings)
+    deployments = StoredDeployments(database)
+    return App(
+        tools=registry,
+        world=_world(config, tell, clock),
+        rules=lambda: Rules(policy(), allowance, approval_terms),
+        ledger=Ledger(database, Callers(reputation=config.settings.reputation), this_process()),
+        deployments=deployments,
+        approvals=StoredApprovals(database),
+        trail=StoredTrail(database),
+        accounts=StoredAccounts(database, lambda: allowance),
+        journal=deployments,
+        redactor=_redactor(config, tell),
+        clock=clock,
+        new_id=new_id,
+        wake_worker=wake_worker,
+    )
+
+
+def _world(config: Config, tell: "_Teller", clock: Clock) -> Callable[[], World]:
+    vault = Secrets(config.config_dir)
+    places = providers.load(config, secret=vault.read, clock=clock)
+
+    def read() -> World:
+        bindings = read_bindings(config.config_dir)
+        return World(config.model_copy(update={"bindings": bindings}), places)
+
+    return LastGood(config.config_dir / "services", ".toml", read, tell=tell)
+
+
+def _redactor(config: Config, tell: "_Teller") -> Callable[[], Redactor]:
+    vault, key = Secrets(config.config_dir), _redaction_key(config.state_dir)
+
+    def read() -> Redactor:
+        known = {name: vault.read(name) for name in vault.names()}
+        if config.token is not None:
+            known["OPS_MCP_TOKEN"] = config.token
+        return Redactor(known, key)
+
+    return LastGood(config.config_dir / "secrets", "", read, tell=tell)
+
+
+def _redaction_key(state_dir: Path) -> bytes:
+    """One key an installation, so that equal secrets leave equal marks. Losing it only loses that."""
+    file = state_dir / "keys" / "redaction.key"
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        make_private_directory(file.parent)
+        made = secrets.token_bytes(32)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(made)
+        return made
+
+
+def _approval_terms(settings: Settings) -> ApprovalTerms:
+    terms = settings.approvals
+    return ApprovalTerms(timedelta(minutes=terms.answer_minutes), timedelta(minutes=terms.use_minutes), terms.open_per_agent)
+
+
+class _Teller:
+    """Records that an edit could not be used, and says it in the log."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def __call__(self, problem: OpsError) -> None:
+        log.warning("%s The last good one stays in force.", problem.message)
+        record = Record(kind="policy.refused", at=self._clock(), code=problem.code.value, reason=problem.message)
+        self._database.write_later(lambda tx: _append(tx, record))
+
+
+def _append(tx: Transaction, record: Record) -> None:
+    tx.record(record)

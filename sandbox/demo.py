@@ -137,7 +137,7 @@ async def approved_by_a_person(demo: Demo, agent: AgentSession) -> None:
         "Asking again before an answer changes nothing",
         true=early.code == "needs_approval" and demo.answers("production") == "status 0",
     )
-    approved = world.terminal("approve", approval, "--operator", "olivia")
+    approved = world.terminal("approve", approval, "--yes", "--operator", "olivia")
     story.check(
         "The operator reads the plan in a terminal and approves it",
         true=approved.code == 0,
@@ -154,7 +154,7 @@ async def approved_by_a_person(demo: Demo, agent: AgentSession) -> None:
         true=replay.code == "needs_approval" and find(replay.data, "approval") != approval,
         evidence=first_line(replay),
     )
-    used = world.terminal("approve", approval, "--operator", "olivia")
+    used = world.terminal("approve", approval, "--yes", "--operator", "olivia")
     story.check(
         "A used approval cannot be approved again", true=used.code != 0, evidence=(used.err or used.out).strip().splitlines()[0]
     )

@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -33,10 +33,15 @@ _READ_SIZE = 2**18
 _QUEUE_HIGH, _QUEUE_LOW = 256, 64
 
 
-async def serve(server: Server[Any], wire: Wire, *, line_limit: int = LINE_LIMIT) -> None:
-    """Serve one client until its input ends or SIGTERM or SIGINT arrives. Open requests are settled before this returns."""
+async def serve(
+    server: Server[Any], wire: Wire, *, line_limit: int = LINE_LIMIT, ending: Callable[[], None] = lambda: None
+) -> None:
+    """Serve one client until its input ends or SIGTERM or SIGINT arrives. Open requests are settled before this returns.
+
+    `ending` is called once, when the end begins.
+    """
     replies = Replies(wire.write_fd)
-    lines = Lines(wire.read_fd, replies, line_limit=line_limit)
+    lines = Lines(wire.read_fd, replies, line_limit=line_limit, ending=ending)
     try:
         with _signals_end(lines):
             await server.run(lines, replies, server.create_initialization_options())
@@ -50,11 +55,12 @@ async def serve(server: Server[Any], wire: Wire, *, line_limit: int = LINE_LIMIT
 class Lines:
     """What the client sends, as the SDK's read stream. Lines that are no message are answered here and not passed on."""
 
-    def __init__(self, fd: int, replies: Replies, *, line_limit: int) -> None:
+    def __init__(self, fd: int, replies: Replies, *, line_limit: int, ending: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._fd = fd
         self._replies = replies
         self._line_limit = line_limit
+        self._ending = ending
         self._items: deque[SessionMessage] = deque()
         self._partial = bytearray()
         self._skipping = False
@@ -107,8 +113,11 @@ class Lines:
 
     def end(self) -> None:
         """Take no more input; what is still running is cancelled by the SDK once it sees the end."""
+        if self._ended:
+            return
         self._pause()
         self._ended = True
+        self._ending()
         self._replies.hurry()
         self._wake()
 

@@ -70,7 +70,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where completions of an argument come from: a tool, the list in its result, and the field of each item."""
+    """Where completions of an argument come from: a tool, the list in its result, and the field of an item that is no text."""
 
     tool: str
     items: str
@@ -92,8 +92,8 @@ ENTRIES = (
     Entry("ops://approvals/", "approval", "Approval", "One approval request and where it stands", "approval", "id"),
 )
 SOURCES: Mapping[str, Source] = {
-    "service": Source("services", "services", "name"),
-    "environment": Source("services", "environments", "name"),
+    "service": Source("services", "services", "service"),
+    "environment": Source("services", "environments", ""),
     "deployment": Source("deployments", "deployments", "id"),
 }
 

@@ -4,7 +4,7 @@ import json
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar, assert_never
+from typing import Any, Literal, Protocol, TypeVar, assert_never
 
 from mcp import MCPError
 from mcp.server import CacheHint, Server, ServerRequestContext
@@ -20,18 +20,19 @@ from mcp.types import Tool as ListedTool
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 
 from ops_mcp import __version__, prompts
-from ops_mcp.domain.identity import Client, Credential, Effect
+from ops_mcp.domain.identity import Client, Credential, Effect, NoToken, Token
 from ops_mcp.domain.outcomes import Done, Failed, NeedsApproval, Outcome, Refused
 from ops_mcp.errors import Code, Problem
 from ops_mcp.ports import Progress
 from ops_mcp.resources import PROBLEM, Shelf, refuse_cursor
 from ops_mcp.tool import AnyTool, input_schema, output_schema
-from ops_mcp.values import JsonObject
+from ops_mcp.values import JsonObject, Secret
 
 log = logging.getLogger(__name__)
 
 CALL = "dev.ops-mcp/call"
 REPLAYED = "dev.ops-mcp/replayed"
+_LONGEST_CLIENT_NAME = 100
 
 INSTRUCTIONS = """\
 ops-mcp deploys, rolls back and inspects real services for you, under your identity, tier and budget. Every call is recorded.
@@ -93,6 +94,19 @@ def build(calls: Calls, tools: Mapping[str, AnyTool], *, door: Door) -> Server[A
     # The SDK's tracing costs a fifth of a call with no exporter installed, and would export exception text unredacted.
     server.middleware.clear()
     return server
+
+
+def stdio_door(token: Secret | None) -> Door:
+    """One process, one client: the credential is the token that the process was started with, or none."""
+    credential = NoToken() if token is None else Token(secret=token)
+    return lambda ctx: (credential, client_of(ctx, transport="stdio"))
+
+
+def client_of(ctx: Context, *, transport: Literal["stdio", "http"], session: str = "", address: str = "") -> Client:
+    """What the client says of itself, shortened and made printable."""
+    said = ctx.session.client_params.client_info if ctx.session.client_params else None
+    name, version = (said.name, said.version) if said else ("", "")
+    return Client(name=_plain(name), version=_plain(version), transport=transport, session=session, address=address)
 
 
 def listing(tool: AnyTool) -> ListedTool:
@@ -194,6 +208,10 @@ def _retry(problem: Problem) -> str:
     if problem.retry_after_seconds is not None:
         return f"Retry after {problem.retry_after_seconds:g} s."
     return "The same call may succeed later." if problem.retryable else ""
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text[:_LONGEST_CLIENT_NAME])
 
 
 def _progress(ctx: Context) -> Progress:

@@ -51,7 +51,7 @@ def step(plan: Plan, name: StepName) -> str:
 
 
 def test_a_deploy_plan_names_every_step_and_the_way_back_to_the_last_healthy_release() -> None:
-    plan = deploy_plan(ASKED, content=Content(identity="c2"), binding=BINDING, place=Place(V1, V1))
+    plan = deploy_plan(ASKED, content=Content(identity="c2"), binding=BINDING, place=Place(V1, None))
     assert [s.name for s in plan.steps] == list(StepName)
     assert plan.work is not None
     assert (plan.work.back_to, plan.work.replaces) == ("dep_1", "dep_1")
@@ -69,7 +69,7 @@ def test_a_first_deploy_says_that_its_undo_is_stop() -> None:
 
 
 def test_deploying_what_already_serves_is_allowed_and_warned_about() -> None:
-    plan = deploy_plan(ASKED, content=Content(identity="c1"), binding=BINDING, place=Place(V1, V1))
+    plan = deploy_plan(ASKED, content=Content(identity="c1"), binding=BINDING, place=Place(V1, None))
     assert any("already serves exactly this" in w for w in plan.warnings)
 
 
@@ -81,18 +81,18 @@ def test_over_a_failing_release_the_way_back_is_the_last_healthy_one() -> None:
 
 @pytest.mark.parametrize("expected", ["dep_1", "c1", V1.release.digest])
 def test_expected_current_may_be_the_deployment_its_content_or_its_release(expected: str) -> None:
-    deploy_plan(ASKED._replace(expected_current=expected), content=Content(identity="c2"), binding=BINDING, place=Place(V1, V1))
+    deploy_plan(ASKED._replace(expected_current=expected), content=Content(identity="c2"), binding=BINDING, place=Place(V1, None))
 
 
 def test_another_expected_current_is_a_conflict_that_names_the_actual_one() -> None:
     with pytest.raises(Conflict) as refusal:
         deploy_plan(
-            ASKED._replace(expected_current="dep_0"), content=Content(identity="c2"), binding=BINDING, place=Place(V1, V1)
+            ASKED._replace(expected_current="dep_0"), content=Content(identity="c2"), binding=BINDING, place=Place(V1, None)
         )
     assert refusal.value.details["actual"] == "dep_1"
     with pytest.raises(Conflict):
         deploy_plan(
-            ASKED._replace(expected_current="nothing"), content=Content(identity="c2"), binding=BINDING, place=Place(V1, V1)
+            ASKED._replace(expected_current="nothing"), content=Content(identity="c2"), binding=BINDING, place=Place(V1, None)
         )
 
 
@@ -143,7 +143,7 @@ def test_cancelling_what_has_ended_is_refused() -> None:
 
 
 def test_a_plan_with_work_becomes_an_operation_and_a_deployment() -> None:
-    plan = deploy_plan(ASKED, content=Content(identity="c2"), binding=BINDING, place=Place(V1, V1))
+    plan = deploy_plan(ASKED, content=Content(identity="c2"), binding=BINDING, place=Place(V1, None))
     operation, row = committed(
         plan, operation=OperationId("op_9"), deployment=DeploymentId("dep_9"), call="call_9", reason="why", at=AT
     )

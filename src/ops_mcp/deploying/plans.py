@@ -41,8 +41,8 @@ class Asked(NamedTuple):
 class Place(NamedTuple):
     """What was found at a service and environment: what serves, the last healthy one, and a deployment on its way.
 
-    `running` is a deployment that is not final and has not yet passed verify. `last_healthy` is looked up other than what a
-    rollback or restart replaces, and without exception for a deploy.
+    `running` is a deployment that is not final and has not yet passed verify. `last_healthy` is one whose release differs from
+    that of `running`, or else of `serving`.
     """
 
     serving: Deployment | None
@@ -57,7 +57,7 @@ def deploy_plan(asked: Asked, *, content: Content, binding: Binding, place: Plac
     work = Work(
         kind=DeploymentKind.deploy,
         release=release,
-        back_to=place.last_healthy.id if place.last_healthy else None,
+        back_to=back.id if (back := _healthy_now(place)) else None,
         replaces=place.serving.id if place.serving else None,
     )
     summary = f"Deploy {binding.service} {_called(content)} to {binding.environment}, replacing {_describe(place.serving)}."
@@ -106,8 +106,6 @@ def restart_plan(asked: Asked, *, place: Place, binding: Binding) -> Plan:
             hint="Use `deploy` to start it.",
         )
     other = place.last_healthy
-    if other is not None and other.release.digest == place.serving.release.digest:
-        other = None
     work = Work(
         kind=DeploymentKind.restart,
         release=place.serving.release,
@@ -240,6 +238,12 @@ def _undo(work: Work, place: Place) -> str:
     return f"Stop what was started and put {_describe(known) if known else work.back_to} back; verify it."
 
 
+def _healthy_now(place: Place) -> Deployment | None:
+    """The last healthy release of all: what serves, if it is healthy, else the one before."""
+    serving = place.serving
+    return serving if serving is not None and serving.health is HealthVerdict.healthy else place.last_healthy
+
+
 def _check_expected(asked: Asked, current: Deployment | None) -> None:
     expected = asked.expected_current
     if expected is None:
@@ -276,7 +280,7 @@ def _deploy_warnings(release: Release, place: Place) -> tuple[str, ...]:
         warnings.append(f"{place.serving.id} already serves exactly this content and configuration.")
     if place.serving and place.serving.health is not HealthVerdict.healthy:
         warnings.append(f"What serves now, {place.serving.id}, is {place.serving.health.value}.")
-    if place.last_healthy is None:
+    if _healthy_now(place) is None:
         warnings.append("There is no healthy release to go back to: if this one fails it is stopped and the service is down.")
     return tuple(warnings)
 

@@ -16,7 +16,7 @@ StepEvent: TypeAlias = Literal["begun", "done", "failed", "undo_begun", "undone"
 
 _OPERATION = "SELECT id, deployment, call, agent, plan, fence, final FROM operations"
 _WATCHED = (
-    f"{_OPERATION} WHERE final = 0 AND deployment IN"
+    "SELECT id, deployment, call, agent, plan, fence, final FROM operations WHERE final = 0 AND deployment IN"
     " (SELECT id FROM deployments WHERE service = ? AND environment = ? AND id <> ? AND state = 'watching')"
 )
 _STEPS = "SELECT operation, sequence, step, event, at, detail, data FROM steps"
@@ -33,10 +33,11 @@ class Entry:
 
 
 class Halted(NamedTuple):
-    """What the kill switch, the freeze and a cancel request say about an operation now."""
+    """What the kill switch, the freeze and a cancel request say about an operation now, and whether it is over."""
 
     killed: bool
     cancel_requested: bool
+    over: bool = False
     freeze_reason: str | None = None
 
 
@@ -141,12 +142,14 @@ async def halted(database: Database, operation: Operation) -> Halted:
     """The same look without a transaction, for the ticks between steps; it does not look at freezes, which no longer matter."""
     rows = await database.fetch(
         "SELECT EXISTS (SELECT 1 FROM agents WHERE name = ? AND killed = 1) OR EXISTS (SELECT 1 FROM facts WHERE name = ?),"
-        " COALESCE((SELECT json_extract(body, '$.cancel_requested') FROM deployments WHERE id = ?), 0)",
+        " COALESCE((SELECT json_extract(body, '$.cancel_requested') FROM deployments WHERE id = ?), 0),"
+        " EXISTS (SELECT 1 FROM operations WHERE id = ? AND final = 1)",
         operation.agent,
         EVERYONE_KILLED,
         operation.deployment,
+        operation.id,
     )
-    return Halted(killed=bool(rows[0][0]), cancel_requested=bool(rows[0][1]))
+    return Halted(killed=bool(rows[0][0]), cancel_requested=bool(rows[0][1]), over=bool(rows[0][2]))
 
 
 def lock(tx: Transaction, deployment: Deployment, *, at: datetime) -> str | None:

@@ -1,4 +1,4 @@
-"""The commands: their table, their common options, and how errors become exit codes. Each group's module is imported when used."""
+"""The commands: their table, their common options, and how errors become exit codes. Modules are imported when they are used."""
 
 import functools
 import importlib
@@ -34,10 +34,10 @@ Body: TypeAlias = Callable[..., Reply | Awaitable[Reply]]
 class Terminal(click.Group):
     """Imports a command's module when the command is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"ops_mcp.cli.{COMMANDS[cmd_name]}")
@@ -108,6 +108,9 @@ def run(arguments: Sequence[str], around: Surroundings | None = None) -> int:
     except OpsError as error:
         complain(error.problem, as_json=as_json)
         return EXIT_CODES[error.code]
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return EXIT_USAGE
     except click.UsageError as error:
         complain(_usage(error), as_json=as_json)
         return EXIT_USAGE

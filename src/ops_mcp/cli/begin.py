@@ -5,7 +5,7 @@ import re
 import click
 
 from ops_mcp.cli.app import command
-from ops_mcp.cli.desk import Desk, parsed, passphrase_in
+from ops_mcp.cli.desk import Desk, Hand, parsed, passphrase_in
 from ops_mcp.cli.paint import Reply
 from ops_mcp.config import Config
 from ops_mcp.domain.identity import OperatorName
@@ -31,10 +31,18 @@ STARTING_CONFIG = """\
 """
 
 
+NEXT = """
+Next:
+  ops-mcp service add PATH --environment sandbox
+  ops-mcp agent add NAME
+  ops-mcp connect claude-code"""
+
+
 @command("init", signed=True)
 @click.option("--no-passphrase", is_flag=True, help="Make the key without a passphrase (a same-user installation only).")
 async def init_command(desk: Desk, *, no_passphrase: bool) -> Reply:
     """Prepare an installation: directories, the ledger, and you as its first operator."""
+    desk.refuse_agents()
     config = desk.config()
     name = desk.operator or desk.around.environ.get("OPS_MCP_OPERATOR") or _login(desk)
     make_directories(config)
@@ -75,7 +83,7 @@ async def _require_nobody(database: Database) -> None:
         )
 
 
-def _first_key(desk: Desk, *, config: Config, name: str, *, no_passphrase: bool) -> tuple[tuple[OperatorName, SigningKey], bool]:
+def _first_key(desk: Desk, config: Config, name: str, *, no_passphrase: bool) -> tuple[Hand, bool]:
     """Make the key, or take up the one that an interrupted `init` left behind."""
     path = keys.operator_key_path(config.config_dir, name)
     if path.exists():
@@ -84,7 +92,7 @@ def _first_key(desk: Desk, *, config: Config, name: str, *, no_passphrase: bool)
     return (OperatorName(name), keys.create_operator_key(path, passphrase)), bool(passphrase.get_secret_value())
 
 
-def desk_hand(desk: Desk, name: str) -> tuple[OperatorName, SigningKey]:
+def desk_hand(desk: Desk, name: str) -> Hand:
     """The key that lies here for `name`, opened."""
     path = keys.operator_key_path(desk.config().config_dir, name)
     return OperatorName(name), keys.load_operator_key(path, desk.passphrase(path))
@@ -105,13 +113,7 @@ def _reply(config: Config, name: str, key: SigningKey, *, protected: bool) -> Re
     ]
     if not protected:
         lines.append("The key has no passphrase: whoever runs as this user can approve. Good for a sandbox, not for prod.")
-    lines += [
-        "",
-        "Next:",
-        "  ops-mcp service add PATH --environment sandbox",
-        "  ops-mcp agent add NAME",
-        "  ops-mcp connect claude-code",
-    ]
+    lines.append(NEXT)
     data = {
         "config_dir": str(config.config_dir),
         "state_dir": str(config.state_dir),

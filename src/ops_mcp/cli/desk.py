@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import click
 from pydantic import ValidationError
@@ -29,6 +29,9 @@ from ops_mcp.store.database import Terms as DatabaseTerms
 from ops_mcp.values import Secret, Value
 
 V = TypeVar("V", bound=Value)
+
+Hand: TypeAlias = tuple[OperatorName, SigningKey]
+"""The operator who gives orders, with their opened key."""
 
 TOKEN_PREFIX = "opsmcp_"  # noqa: S105  # how a token begins, not a token
 
@@ -95,13 +98,17 @@ class Desk:
         )
         return answer
 
-    def signer(self) -> tuple[OperatorName, SigningKey]:
-        """The operator who gives the orders, with their opened key. An agent's own process is refused."""
+    def refuse_agents(self) -> None:
+        """An agent's own process never acts as an operator, whatever key files it can read."""
         if "OPS_MCP_TOKEN" in self.around.environ:
             raise NotPermitted(
                 "This process carries an agent's token; an agent cannot act as operator.",
                 hint="Use a terminal of your own, without OPS_MCP_TOKEN in its environment.",
             )
+
+    def signer(self) -> Hand:
+        """The operator who gives the orders, with their opened key. An agent's own process is refused."""
+        self.refuse_agents()
         folder = self.config().config_dir / "operators"
         name = self.operator or self.around.environ.get("OPS_MCP_OPERATOR") or _only_key(folder)
         path = keys.operator_key_path(self.config().config_dir, parsed_name(name))
@@ -127,9 +134,7 @@ class Desk:
         named = self.around.environ.get("OPS_MCP_OPERATOR_PASSPHRASE_FILE")
         return self.passphrase_file or (Path(named) if named else None)
 
-    async def order(
-        self, database: Database, verb: Verb, hand: tuple[OperatorName, SigningKey], *, at: datetime | None = None
-    ) -> Deed:
+    async def order(self, database: Database, verb: Verb, hand: Hand, *, at: datetime | None = None) -> Deed:
         """Sign a verb and have it carried out."""
         by, key = hand
         at = at or self.now()

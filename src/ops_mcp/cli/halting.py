@@ -56,7 +56,5 @@ async def unkill_command(desk: Desk, *, agent: str | None, everyone: bool, reaso
 def _one(named: str, name: str | None, flag: str, everything: bool) -> str | None:
     """The one that was named, or None for everything; never both and never neither."""
     if (name is not None) == everything:
-        raise InvalidArguments(
-            f"Give either {named} or {flag}.", hint="One of the two, so that nothing larger is meant than said."
-        )
+        raise InvalidArguments(f"Give either {named} or {flag}.", hint="Exactly one of the two.")
     return name

@@ -1,13 +1,18 @@
-"""The parts of results that several tools share: how a deployment, a plan and a verdict look to a model."""
+"""The parts of results that several tools share: how a deployment, a plan and a verdict look to a model, and waiting for one."""
 
 from datetime import datetime
 
+import anyio
 from pydantic import Field
 
+from ops_mcp.deploying.states import is_final
 from ops_mcp.domain.calls import Answer, Verdict
-from ops_mcp.domain.releases import Deployment, Plan, StepRecord
-from ops_mcp.errors import Code
+from ops_mcp.domain.releases import Deployment, DeploymentId, DeploymentState, Plan, StepRecord
+from ops_mcp.errors import Code, NotFound
+from ops_mcp.ports import Ops
 from ops_mcp.tool import Result
+
+POLL_SECONDS = 0.1
 
 
 class DeploymentView(Result):
@@ -131,3 +136,36 @@ def planned(plan: Plan, verdict: Verdict) -> ChangeResult:
             hint=decisive.problem.hint if decisive.problem else "",
         ),
     )
+
+
+async def found_deployment(id: str, ops: Ops) -> Deployment:
+    found = await ops.deployments.get(DeploymentId(id))
+    if found is None:
+        raise NotFound("There is no deployment with this id.", hint="`deployments` lists the ones you may see.")
+    return found
+
+
+async def follow(id: DeploymentId, ops: Ops, seconds: float, *, until_final: bool = False) -> Deployment:
+    """The deployment once it is verified (or final), or as it stands when the time is up. Reports each change of state."""
+    found = await found_deployment(id, ops)
+    said = ""
+    with anyio.move_on_after(seconds):
+        while not is_final(found.state) and (until_final or found.verified_at is None):
+            if found.state.value != said:
+                said = found.state.value
+                await ops.progress(list(DeploymentState).index(found.state), None, f"{found.id} is {said}")
+            await anyio.sleep(POLL_SECONDS)
+            found = await found_deployment(id, ops)
+    return found
+
+
+def next_step(found: Deployment) -> str:
+    match found.state:
+        case DeploymentState.watching:
+            return "Verified and serving. It is watched in the background; if it fails it is rolled back by itself."
+        case DeploymentState.queued | DeploymentState.releasing | DeploymentState.verifying | DeploymentState.undoing:
+            return f"Still {found.state.value}; it goes on without you. Follow it with `deployment`; do not repeat the call."
+        case DeploymentState.unknown:
+            return "What happened cannot be known from here. Look at the service before anything else is changed."
+        case _:
+            return ""

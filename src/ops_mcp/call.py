@@ -1,6 +1,7 @@
 """The one path of every call: parse, describe, admit, plan, commit, act, settle. Agent, worker and scheduler all come this way."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -8,7 +9,7 @@ import anyio
 from pydantic import ValidationError
 
 from ops_mcp.config import Config
-from ops_mcp.deploying.plans import Place, is_recovery
+from ops_mcp.deploying.plans import is_recovery
 from ops_mcp.deploying.states import is_final
 from ops_mcp.domain.calls import ApprovalId, Call, CallId, Cost
 from ops_mcp.domain.identity import Agent, Anonymous, Caller, Client, Credential, Effect, System, Unknown
@@ -17,11 +18,13 @@ from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import DeploymentId, OperationId, Plan
 from ops_mcp.errors import Code, InvalidArguments, NotFound, OpsError, Problem, Unavailable, UnknownTool
 from ops_mcp.governance.redaction import Redactor
-from ops_mcp.ports import Accounts, Approvals, Clock, Deployments, Journal, NewId, Ops, Progress, Provider, Trail
+from ops_mcp.ports import Accounts, Approvals, Clock, Deployments, Journal, NewId, Ops, Progress, Provider, Trail, look
 from ops_mcp.store.ledger import Admitted, Asked, Begun, Denied, Ledger, NewIds, Repeated, Rules
 from ops_mcp.store.settlement import Settlement
 from ops_mcp.tool import AnyTool, Args, Committed, Result, Target, WriteArgs, schema_digest
 from ops_mcp.values import Json, JsonObject, canonical, digest, text_digest
+
+log = logging.getLogger(__name__)
 
 DEADLINE_SECONDS = 45.0
 """Clients give up at 60 s; everything a call waits for ends before."""
@@ -153,7 +156,8 @@ def _invalid(tool: AnyTool, error: ValidationError) -> InvalidArguments:
 
 def _fields(error: ValidationError) -> list[Json]:
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    return list(dict.fromkeys(_shown(str(f["loc"][0])) for f in found if f["loc"]))[:5]
+    names = dict.fromkeys(_shown(str(f["loc"][0])) for f in found if f["loc"])
+    return [name for name in names][:5]
 
 
 def _shown(name: str) -> str:
@@ -163,7 +167,7 @@ def _shown(name: str) -> str:
 
 async def _describe(request: _Request, tool: AnyTool, args: Args) -> Call:
     app, world, at = request.app, request.app.world(), request.app.clock()
-    target = tool.target(args) if tool.target else Target()
+    target = args.target()
     place = await _resolve(app, target)
     environment_name = place.environment or target.environment
     environment = world.config.environments.get(EnvironmentName(environment_name)) if environment_name else None
@@ -231,45 +235,51 @@ async def _recovers(app: App, target: Target, service: str | None, environment: 
     return to is not None and is_recovery(target=to, place=place)
 
 
-async def look(deployments: Deployments, service: ServiceName, environment: EnvironmentName) -> Place:
-    """What is recorded at a place, for plans."""
-    serving = await deployments.serving(service, environment)
-    running = await deployments.running(service, environment)
-    current = running or serving
-    healthy = await deployments.last_healthy(service, environment, other_than=current.id if current else None)
-    return Place(serving=serving, last_healthy=healthy, running=running)
-
-
 async def _carry_out(request: _Request, parsed: _Parsed, admitted: Admitted) -> Outcome:
     """Act on an admitted call and settle it, whatever happens. A crash settles it as failed and travels on."""
-    outcome: Outcome | None = None
-    ending = "failed"
     begun: list[DeploymentId] = []
+    ending = "failed"
+    try:
+        outcome = await _act_in_time(request, parsed, admitted, begun)
+    except BaseException as error:
+        ending = "cancelled" if isinstance(error, anyio.get_cancelled_exc_class()) else "failed"
+        await _settle(request, _settlement(request, admitted, None, ending, begun))
+        raise
+    settlement = _settlement(request, admitted, outcome, ending, begun)
+    if parsed.tool.effect is Effect.read:
+        request.app.ledger.settle_later(settlement)
+        return outcome
+    unwritten = await _settle(request, settlement)
+    return Failed(admitted.call.id, unwritten) if unwritten else outcome
+
+
+async def _settle(request: _Request, settlement: Settlement) -> Problem | None:
+    """Write how the call ended, even for a caller that is gone; the problem when that cannot be done."""
+    try:
+        with anyio.CancelScope(shield=True):
+            await request.app.ledger.settle(settlement)
+    except OpsError as error:
+        log.error("call %s ended as %s, which could not be recorded: %s", settlement.call.id, settlement.outcome, error)
+        hint = "What it did stands; look with `deployments` before you repeat it."
+        return error.problem.evolve(message=f"The call ended, but its end could not be recorded. {error.message}", hint=hint)
+    return None
+
+
+async def _act_in_time(request: _Request, parsed: _Parsed, admitted: Admitted, begun: list[DeploymentId]) -> Outcome:
     try:
         with anyio.fail_after(DEADLINE_SECONDS + GRACE_SECONDS):
-            outcome = await _act(request, parsed, admitted, begun)
+            return await _act(request, parsed, admitted, begun)
     except OpsError as error:
-        outcome = Failed(admitted.call.id, _cleared(request.app.redactor(), error.problem))
+        return Failed(admitted.call.id, _cleared(request.app.redactor(), error.problem))
     except TimeoutError:
-        outcome = Failed(admitted.call.id, _too_slow(parsed.tool))
-    except anyio.get_cancelled_exc_class():
-        ending = "cancelled"
-        raise
-    finally:
-        settlement = _settlement(request, admitted, outcome, ending, begun)
-        if outcome is not None and parsed.tool.effect is Effect.read:
-            request.app.ledger.settle_later(settlement)
-        else:
-            with anyio.move_on_after(DEADLINE_SECONDS, shield=True):
-                await request.app.ledger.settle(settlement)
-    return outcome
+        return Failed(admitted.call.id, _too_slow(parsed.tool))
 
 
 async def _act(request: _Request, parsed: _Parsed, admitted: Admitted, begun: list[DeploymentId]) -> Outcome:
     tool, ops = parsed.tool, _ops(request, admitted)
     if tool.read is not None:
         return _done(request, tool, await tool.read(parsed.args, ops))
-    if tool.plan is None or tool.finish is None:
+    if tool.plan is None or tool.planned is None:
         raise Unavailable(f"{tool.name} declares neither a read nor a plan.")
     plan = await tool.plan(parsed.args, ops)
     if admitted.call.dry_run:
@@ -362,7 +372,7 @@ def _settlement(
         case None:
             why = "its caller went away" if ending == "cancelled" else "the tool crashed; the server's log says how"
             return Settlement(call, name, ending, at, Cost(calls=1, usd_micros=money), reason=why, deployment=deployment)
-        case Done(text=text, result=result, replayed=replayed):
+        case Done(text=text, replayed=replayed):
             cost = Cost(calls=1, tokens=_tokens(text), usd_micros=0 if call.dry_run else money)
             data: JsonObject = {"result": text_digest(text), "bytes": len(text)}
             if replayed:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from ops_mcp.domain.calls import Cost
 from ops_mcp.domain.identity import Tier
-from ops_mcp.domain.places import NAME_PATTERN, ApprovalRule, Binding, Environment, EnvironmentName, ServiceName
+from ops_mcp.domain.places import ApprovalRule, Binding, Environment, EnvironmentName, ServiceName
 from ops_mcp.errors import NotConfigured
 from ops_mcp.values import JsonObject, Secret, Value
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from ops_mcp.config import Config
+from ops_mcp.deploying.plans import Place
 from ops_mcp.domain.calls import Approval, Call, Verdict
 from ops_mcp.domain.identity import Caller
 from ops_mcp.domain.places import Binding, CommandProbe, EnvironmentName, ServiceName
@@ -221,3 +222,12 @@ class Ops:
     progress: Progress
     deadline_seconds: float = 45.0
     trouble: str = ""
+
+
+async def look(deployments: Deployments, service: ServiceName, environment: EnvironmentName) -> Place:
+    """What is recorded at a place, for plans."""
+    serving = await deployments.serving(service, environment)
+    running = await deployments.running(service, environment)
+    current = running or serving
+    healthy = await deployments.last_healthy(service, environment, other_than=current.id if current else None)
+    return Place(serving=serving, last_healthy=healthy, running=running)

@@ -16,10 +16,24 @@ from ops_mcp.ports import Ops
 from ops_mcp.values import Json, JsonObject, Value, digest
 
 
+class Target(Value):
+    """What a call's arguments point at, before anything is looked up. An id is resolved to its environment by the server."""
+
+    environment: str | None = None
+    service: str | None = None
+    deployment: str | None = None
+    approval: str | None = None
+    to: str | None = None
+
+
 class Args(Value):
     """Base of every tool's arguments: strict types, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def target(self) -> Target:
+        """What these arguments point at, before anything is looked up."""
+        return Target()
 
 
 ServiceArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="See `services`")]
@@ -56,9 +70,10 @@ R = TypeVar("R", bound=Result)
 class Tool(Generic[A, R]):
     """A tool as the registry holds it.
 
-    A read has `read`; a change has `plan` (read-only, returns the plan) and `finish` (after the commit: waits within the
-    deadline and returns the result) and `planned` (the result of a dry run). `reply_tokens` is the most its reply can come to. `answers_when_down` marks the reads that still answer, unrecorded, when the ledger cannot be written.
-    `recovers` marks the change that may be the exempt way back (`rollback`).
+    A read has `read`; a change has `plan` (read-only, returns the plan), `finish` (after the commit: waits within the deadline
+    and returns the result) and `planned` (the result of a dry run). `reply_tokens` is the most its reply can come to.
+    `answers_when_down` marks the reads that still answer, unrecorded, when the ledger cannot be written. `recovers` marks the
+    change that may be the exempt way back (`rollback`).
     """
 
     name: str
@@ -73,7 +88,6 @@ class Tool(Generic[A, R]):
     plan: Callable[[A, Ops], Awaitable[Plan]] | None = None
     finish: Callable[[Committed, Ops], Awaitable[R]] | None = None
     planned: Callable[[Plan, Verdict], R] | None = None
-    target: Callable[[A], "Target"] | None = None
     alters_runtime: bool = False
     always_reachable: bool = False
     answers_when_down: bool = False
@@ -87,16 +101,6 @@ class Tool(Generic[A, R]):
         return Cost(calls=1, tokens=self.reply_tokens)
 
 
-class Target(Value):
-    """What a call's arguments point at, before anything is looked up. An id is resolved to its environment by the server."""
-
-    environment: str | None = None
-    service: str | None = None
-    deployment: str | None = None
-    approval: str | None = None
-    to: str | None = None
-
-
 AnyTool: TypeAlias = Tool[Args, Result]
 
 
@@ -105,7 +109,6 @@ def read(
     toolset: str,
     title: str,
     reply_tokens: int,
-    target: Callable[[A], Target] | None = None,
     always_reachable: bool = False,
     answers_when_down: bool = False,
     open_world: bool = False,
@@ -124,7 +127,6 @@ def read(
             result=result,
             reply_tokens=reply_tokens,
             read=handler,
-            target=target,
             always_reachable=always_reachable,
             answers_when_down=answers_when_down,
             open_world=open_world,
@@ -141,7 +143,6 @@ def change(
     finish: Callable[[Committed, Ops], Awaitable[R]],
     planned: Callable[[Plan, Verdict], R],
     result: type[R],
-    target: Callable[[A], Target],
     alters_runtime: bool,
     recovers: bool = False,
     effect: Effect = Effect.change,
@@ -149,20 +150,19 @@ def change(
     """Declare a change: the decorated function returns its plan and does nothing; `finish` answers after the commit."""
 
     def declare(planner: Callable[[A, Ops], Awaitable[Plan]]) -> Tool[A, R]:
-        hints = get_type_hints(planner)
+        arguments, _ops, _plan = get_type_hints(planner).values()
         return Tool(
             name=planner.__name__,
             toolset=toolset,
             title=title,
             description=_description(planner),
             effect=effect,
-            args=hints["args"],
+            args=arguments,
             result=result,
             reply_tokens=reply_tokens,
             plan=planner,
             finish=finish,
             planned=planned,
-            target=target,
             alters_runtime=alters_runtime,
             recovers=recovers,
             open_world=True,
@@ -204,8 +204,8 @@ def _terse(schema: Json) -> Json:
 
 
 def _signature(handler: Callable[[A, Ops], Awaitable[R]]) -> tuple[type[A], type[R]]:
-    hints = get_type_hints(handler)
-    return hints["args"], hints["return"]
+    arguments, _ops, result = get_type_hints(handler).values()
+    return arguments, result
 
 
 def _description(handler: Callable[..., object]) -> str:

@@ -29,7 +29,7 @@ class Value(BaseModel):
 
 
 def canonical(value: Json) -> bytes:
-    """RFC 8785 canonical JSON. Raises `ValueError` for what has no canonical form (integers beyond 2**53, NaN, lone surrogates)."""
+    """RFC 8785 canonical JSON. Raises `ValueError` for what has none: integers beyond 2**53, NaN, lone surrogates."""
     if _sorts_and_prints_alike(value):
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     return rfc8785.dumps(value)
@@ -46,7 +46,7 @@ def text_digest(text: str) -> str:
 
 
 def _sorts_and_prints_alike(value: Json) -> bool:
-    """Whether the C encoder of the standard library prints `value` exactly as RFC 8785 does: no floats, exact integers, ASCII keys.
+    """Whether the standard library prints `value` exactly as RFC 8785 does: no floats, exact integers, ASCII keys.
 
     Twenty times faster than the pure-Python encoder; a property test holds the two equal.
     """

@@ -26,15 +26,15 @@ class Charge(NamedTuple):
 class Allowance:
     """The operator's budgets and rates, and the price and limits that follow for one caller."""
 
-    budgets: config.Budgets
+    limits: config.Budgets
     rates: config.Rates
 
     def own_limits(self, caller: str, line: BudgetLine) -> budgets.Limits:
         """What this caller may spend on this line."""
         if caller == "anonymous":
-            return _limits(self.budgets.anonymous)
+            return _limits(self.limits.anonymous)
         key: Literal["read", "work", "recovery"] = line.value
-        return _limits(self.budgets.agents.get(caller, {}).get(key) or getattr(self.budgets, key))
+        return _limits(self.limits.agents.get(caller, {}).get(key) or getattr(self.limits, key))
 
     def rate_of(self, effect: Effect) -> config.Rate:
         rate: config.Rate = getattr(self.rates, effect.value)
@@ -59,7 +59,7 @@ def windows(
 
 def everyone_limits(allowance: Allowance) -> budgets.Limits:
     """What all callers together may spend."""
-    return _limits(allowance.budgets.everyone)
+    return _limits(allowance.limits.everyone)
 
 
 def charge(tx: Transaction, charges: Iterable[Charge], cost: Cost) -> None:

@@ -141,11 +141,12 @@ class Database:
         Raises what the unit raises (then it left nothing behind), or `Unavailable` when it could not be written in time. A
         caller that is cancelled before the writer took the unit up leaves nothing behind either; after that it waits.
         """
-        work = _Work(unit, self._loop.create_future(), vital)
+        done: asyncio.Future[T] = self._loop.create_future()
+        work = _Work(unit, done, vital)
         self._submit(work)
         expiry = self._loop.call_later(self.terms.lock_seconds, _abandon, work)
         try:
-            return await work.done  # pyright: ignore[reportGeneralTypeIssues]  # set just above
+            return await done
         except asyncio.CancelledError:
             if not work.claim.acquire(blocking=False):
                 await self._finish_shielded(work)

@@ -1,4 +1,4 @@
-"""The tools, one file per toolset. Each tool is declared once, where it is implemented."""
+"""The tools, by toolset. Each tool is declared once, where it is implemented."""
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -7,8 +7,8 @@ from typing import cast
 from ops_mcp.errors import NotConfigured
 from ops_mcp.tool import AnyTool, Tool
 
-TOOLSETS = ("core",)
-"""In the order of tools/list."""
+TOOLSETS: Mapping[str, tuple[str, ...]] = {"core": ("core.about", "core.changing", "core.following")}
+"""Each toolset's modules, in the order of tools/list."""
 
 
 def load(toolsets: Iterable[str] = TOOLSETS) -> Mapping[str, AnyTool]:
@@ -21,6 +21,7 @@ def load(toolsets: Iterable[str] = TOOLSETS) -> Mapping[str, AnyTool]:
     found: dict[str, AnyTool] = {}
     for toolset in TOOLSETS:
         if toolset in wanted:
-            module = import_module(f"ops_mcp.tools.{toolset}")
-            found |= {t.name: cast(AnyTool, t) for t in vars(module).values() if isinstance(t, Tool)}
+            for name in TOOLSETS[toolset]:
+                module = import_module(f"ops_mcp.tools.{name}")
+                found |= {t.name: cast(AnyTool, t) for t in vars(module).values() if isinstance(t, Tool)}
     return found

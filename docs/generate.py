@@ -1,10 +1,12 @@
 """Writes docs/reference from the code: tools, configuration, terminal, errors. With `--check` it only compares; exit code 1."""
 
+import json
 import sys
 import types
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic import BaseModel
@@ -68,24 +70,26 @@ def config_page() -> str:
         intro,
         _section("config.toml", Settings),
         _section("[environments.NAME]", EnvironmentSettings),
-        *(_section(f"[{name}]", model) for name, model in _sections(Settings)),
+        *(_section(f"[{name}]", model, shown=shown) for name, model, shown in _sections(Settings)),
         "\n# Services\n\n`services/NAME.toml` holds one table per environment; `ops-mcp service add` writes it.\n",
         _section("[ENVIRONMENT]", Binding, without=("service", "environment")),
-        *(_section(f"[ENVIRONMENT.{name}]", model) for name, model in _sections(Binding)),
+        *(_section(f"[ENVIRONMENT.{name}]", model, shown=shown) for name, model, shown in _sections(Binding)),
         _section("[ENVIRONMENT.options] of the provider `local`", Options),
     ]
     return "".join(parts)
 
 
-def _sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """Nested models of a model's fields, with the dotted name under which each is written."""
+def _sections(
+    model: type[BaseModel], prefix: str = "", values: BaseModel | None = None
+) -> Iterator[tuple[str, type[BaseModel], BaseModel | None]]:
+    """Nested models of a model's fields: the dotted name under which each is written, and the values it has there by default."""
     for name, field in model.model_fields.items():
+        default = getattr(values, name) if values is not None else field.default
         for inner in _models(field.annotation):
-            if inner is EnvironmentSettings:
-                continue
+            shown = default if isinstance(default, inner) else None
             suffix = f' with kind = "{inner.model_fields["kind"].default}"' if "kind" in inner.model_fields else ""
-            yield f"{prefix}{name}{suffix}", inner
-            yield from _sections(inner, f"{prefix}{name}.")
+            yield f"{prefix}{name}{suffix}", inner, shown
+            yield from _sections(inner, f"{prefix}{name}.", shown)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -96,18 +100,19 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def _section(title: str, model: type[BaseModel], *, without: tuple[str, ...] = ()) -> str:
+def _section(title: str, model: type[BaseModel], *, without: tuple[str, ...] = (), shown: BaseModel | None = None) -> str:
     said = " ".join((model.__doc__ or "").split())
-    return f"\n## {title}\n\n{said}\n\n{_table('setting', model, without=without)}"
+    return f"\n## {title}\n\n{said}\n\n{_table('setting', model, without=without, shown=shown)}"
 
 
-def _table(head: str, model: type[BaseModel], *, without: tuple[str, ...] = ()) -> str:
+def _table(head: str, model: type[BaseModel], *, without: tuple[str, ...] = (), shown: BaseModel | None = None) -> str:
     fields = {name: field for name, field in model.model_fields.items() if name not in without}
     if not fields:
         return "None.\n"
     rows = [f"| {head} | type | default | |", "|---|---|---|---|"]
     for name, field in fields.items():
-        cells = (f"`{name}`", f"`{_type(field.annotation)}`", _default(field), field.description or "")
+        default = _literal(getattr(shown, name)) if shown is not None else _default(field)
+        cells = (f"`{name}`", f"`{_type(field.annotation)}`", default, field.description or "")
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 
@@ -116,6 +121,8 @@ def _type(annotation: Any) -> str:
     if annotation is None or annotation is type(None):
         return "null"
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _type(get_args(annotation)[0])
     if origin is Literal:
         return " | ".join(repr(value) for value in get_args(annotation))
     if origin in {Union, types.UnionType}:
@@ -127,27 +134,28 @@ def _type(annotation: Any) -> str:
 
 
 def _name(annotation: Any) -> str:
-    if hasattr(annotation, "__metadata__"):
-        return _type(annotation.__origin__)
     supertype = getattr(annotation, "__supertype__", None)
     if supertype is not None:
         return _name(supertype)
-    if isinstance(annotation, type) and issubclass(annotation, str) and hasattr(annotation, "__members__"):
-        return " | ".join(repr(str(member.value)) for member in annotation)  # type: ignore[attr-defined]
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return " | ".join(repr(member.value) for member in annotation)
     words = {"tuple": "list", "dict": "table", "str": "text", "int": "integer", "float": "number", "bool": "true | false"}
     name = str(getattr(annotation, "__name__", annotation))
     return words.get(name, name)
 
 
 def _default(field: FieldInfo) -> str:
-    value = field.default
-    if value is PydanticUndefined:
-        return "required" if field.is_required() else ""
-    if value is None:
+    if field.is_required():
+        return "required"
+    return "" if field.default is PydanticUndefined else _literal(field.default)
+
+
+def _literal(value: object) -> str:
+    """A default as one writes it in TOML."""
+    if value is None or isinstance(value, BaseModel):
         return ""
-    if isinstance(value, BaseModel):
-        return "see below" if value.model_fields_set or value.__class__.model_fields else ""
-    return f"`{list(value) if isinstance(value, tuple) else value}`"
+    plain = list(value) if isinstance(value, tuple) else value
+    return f"`{json.dumps(plain)}`"
 
 
 def cli_page() -> str:

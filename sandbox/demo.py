@@ -6,6 +6,7 @@ Run it with `make demo`. It needs no account and no network, works in a temporar
 import argparse
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def prepare(demo: Demo) -> None:
         bind(demo, environment)
     story.check(
         "The web shop is bound in sandbox, staging and production",
-        true=len(world.must("service", "list", "--json").data) >= len(ENVIRONMENTS),
+        true=len(world.must("service", "list", "--json").data["services"]) == len(ENVIRONMENTS),
         evidence=f"git repository with {', '.join(demo.commits)}; v3 holds a mistake",
     )
 
@@ -224,26 +225,12 @@ def configure(demo: Demo) -> None:
 
 def bind(demo: Demo, environment: str) -> None:
     """`ops-mcp service add`, then the demonstration's own short health windows written into the binding."""
-    port = str(demo.ports[environment])
-    demo.world.must(
-        "service",
-        "add",
-        str(demo.repository),
-        "--name",
-        "webshop",
-        "--environment",
-        environment,
-        "--port",
-        port,
-        "--run",
-        "python3 app.py",
-    )
+    where = ("--name", "webshop", "--environment", environment, "--port", str(demo.ports[environment]))
+    demo.world.must("service", "add", str(demo.repository), *where, "--run", "{python} app.py", "--health", "/health")
     shorten(demo.world.config / "services" / "webshop.toml", environment)
 
 
 def shorten(file: Path, environment: str) -> None:
-    import tomllib
-
     bindings: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     bindings[environment]["health"] = bindings[environment].get("health", {}) | HEALTH
     file.write_text(tomli_w.dumps(bindings), encoding="utf-8")
@@ -317,6 +304,10 @@ def main() -> int:
     except NotTrue as claim:
         story.end(failure=f"this did not hold: {claim}")
         return 1
+    except BaseException:
+        # What the servers said is the first thing that somebody who sees this wants to know.
+        sys.stderr.write(world.servers_said())
+        raise
     finally:
         world.close()
     story.end(closing=closing)

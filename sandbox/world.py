@@ -114,6 +114,11 @@ class World:
             async with Client(stdio_client(server, errlog=log), read_timeout_seconds=60) as client:
                 yield AgentSession(client)
 
+    def servers_said(self) -> str:
+        """The last lines that the servers wrote to standard error."""
+        log = self.home / "servers.log"
+        return "\n".join(log.read_text(encoding="utf-8").splitlines()[-40:]) + "\n" if log.exists() else ""
+
     def close(self) -> None:
         """End the worker and every process of this house, then remove it."""
         self.terminal("worker", "stop", timeout=30)

@@ -1,6 +1,5 @@
 """Config: the file and the environment, read once, frozen. The only place that reads `os.environ` besides the entry points."""
 
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,6 @@ from ops_mcp.domain.identity import Tier
 from ops_mcp.domain.places import ApprovalRule, Binding, Environment, EnvironmentName, ServiceName
 from ops_mcp.errors import NotConfigured
 from ops_mcp.values import JsonObject, Secret, Value
-
 
 V = TypeVar("V", bound=Value)
 
@@ -30,7 +28,10 @@ class Limits(Value):
 
 
 class Budgets(Value):
-    """Budgets of an agent by line and tier, and one for everybody together. Defaults: 5 $ and 100k tokens a day, 1 $ and 20k an hour."""
+    """Budgets of an agent by line and tier, and one for everybody together.
+
+    Work costs at most 5 $ and 100,000 tokens a day, 1 $ and 20,000 tokens an hour, unless set otherwise.
+    """
 
     read: Limits = Limits(calls_per_hour=3000, calls_per_day=20000, tokens_per_hour=400_000, tokens_per_day=2_000_000)
     work: Limits = Limits(
@@ -83,7 +84,10 @@ class Http(Value):
 
 
 class LedgerTerms(Value):
-    """`anchor_every` heads are copied to `anchors` (file paths or https URLs). The floor is the least free disk space for new work."""
+    """Every `anchor_every`-th head is copied to `anchors` (file paths or https URLs).
+
+    The floor is the least free disk space at which new work is taken on.
+    """
 
     anchor_every: int = Field(default=1000, ge=1)
     anchors: tuple[str, ...] = ()
@@ -204,7 +208,7 @@ def read_bindings(config_dir: Path) -> tuple[Binding, ...]:
     for file in sorted((config_dir / "services").glob("*.toml")):
         for environment, table in _toml(file).items():
             if not isinstance(table, dict):
-                raise NotConfigured(f"{file}: {environment!r} is not a table.", hint="Write one [environment] table per environment.")
+                raise NotConfigured(f"{file}: {environment!r} is no table.", hint="Write one [environment] table each.")
             found.append(_parse(Binding, {"service": file.stem, "environment": environment, **table}, file))
     return tuple(found)
 
@@ -231,7 +235,7 @@ def _toml(file: Path) -> JsonObject:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise NotConfigured(f"{file} cannot be read: {error}.", hint="Mend the file, or move it away to start from defaults.") from error
+        raise NotConfigured(f"{file} cannot be read: {error}.", hint="Mend the file, or move it away.") from error
 
 
 def _parse(model: type[V], data: JsonObject, file: Path) -> V:
@@ -240,13 +244,13 @@ def _parse(model: type[V], data: JsonObject, file: Path) -> V:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise NotConfigured(f"{file}: {where}: {first['msg']}.", hint="See docs/reference/config.md for every setting.") from error
+        raise NotConfigured(f"{file}: {where}: {first['msg']}.", hint="See docs/reference/config.md.") from error
 
 
 def _directory(environ: Mapping[str, str], own: str, xdg: str, fallback: str) -> Path:
     if chosen := environ.get(own):
         return Path(chosen)
-    base = environ.get(xdg) or str(Path(environ.get("HOME") or os.path.expanduser("~")) / fallback)
+    base = environ.get(xdg) or str(Path(environ.get("HOME") or Path.home()) / fallback)
     return Path(base) / "ops-mcp"
 
 

@@ -1,4 +1,4 @@
-"""The Protocols that the inside needs and the outside satisfies. Small; a capability that a place lacks is absent, not pretended."""
+"""The Protocols that the inside needs and the outside satisfies. A capability that a place lacks is absent, not pretended."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a running server reads again when it changes: bindings, operator policies, secrets. An edit that cannot be used keeps the last good."""
+"""What a running server reads again when it changes: bindings, policies, secrets. An unusable edit keeps the last good."""
 
 import os
 from collections.abc import Callable

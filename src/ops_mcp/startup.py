@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ops_mcp import providers, tools
-from ops_mcp.call import App, World
+from ops_mcp.app import App, World
 from ops_mcp.config import Config, Settings, read_bindings
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.errors import OpsError

@@ -14,7 +14,7 @@ ApprovalId = NewType("ApprovalId", str)
 
 
 class Cost(Value):
-    """The three currencies. Tokens are reply bytes / 4 plus tokens of model calls that we make; money is integer micro-dollars."""
+    """The three currencies. Tokens are reply bytes / 4 plus those of model calls that we make; money is integer micro-dollars."""
 
     calls: int = 1
     tokens: int = 0

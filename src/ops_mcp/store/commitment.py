@@ -10,7 +10,7 @@ from ops_mcp.store.database import Transaction
 
 
 def recheck(tx: Transaction, plan: Plan) -> None:
-    """Refuse a plan whose target is no longer what was planned for. Raises `Conflict` for drift, `InProgress` for a held place."""
+    """Refuse a plan whose target has changed. Raises `Conflict` for drift, `InProgress` for a place that is held."""
     if plan.work is None or plan.service is None:
         return
     running = deployments.running_in(tx, plan.service, plan.environment)

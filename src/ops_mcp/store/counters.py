@@ -1,4 +1,4 @@
-"""Budget windows and rate buckets as rows, read and written inside the admitting transaction; they can be rebuilt from the ledger."""
+"""Budget windows and rate buckets as rows, read and written in the admitting transaction; the ledger can rebuild them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -58,14 +58,29 @@ class StoredDeployments:
 
 
 async def supervised(database: Database) -> tuple[Deployment, ...]:
-    """What serves somewhere and belongs to no open operation, unless another deployment holds the place."""
+    """What serves at places where no operation is open: operations look after their own."""
     rows = await database.fetch(
         "SELECT d.body FROM deployments d WHERE d.serving = 1"
-        " AND EXISTS (SELECT 1 FROM operations o WHERE o.deployment = d.id AND o.final = 1)"
-        " AND NOT EXISTS (SELECT 1 FROM locks l WHERE l.service = d.service AND l.environment = d.environment"
-        " AND l.deployment <> d.id) ORDER BY d.id"
+        " AND NOT EXISTS (SELECT 1 FROM operations o JOIN deployments e ON e.id = o.deployment WHERE o.final = 0"
+        " AND e.service = d.service AND e.environment = d.environment) ORDER BY d.id"
     )
     return tuple(_deployment(row) for row in rows)
+
+
+def place_is_busy(tx: Transaction, deployment: Deployment) -> bool:
+    """Whether an operation is open at this deployment's place."""
+    return bool(
+        tx.fetch(
+            "SELECT 1 FROM operations o JOIN deployments e ON e.id = o.deployment WHERE o.final = 0 AND e.service = ?"
+            " AND e.environment = ? LIMIT 1",
+            deployment.service,
+            deployment.environment,
+        )
+    )
+
+
+def any_serving(tx: Transaction) -> bool:
+    return bool(tx.fetch("SELECT 1 FROM deployments WHERE serving = 1 LIMIT 1"))
 
 
 def deployment_by_id(tx: Transaction, deployment: str) -> Deployment:

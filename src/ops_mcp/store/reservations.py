@@ -48,7 +48,8 @@ def remove(tx: Transaction, call: str) -> None:
 def mark_call_settled(tx: Transaction, held: Reservation, cost: Cost) -> None:
     """The call itself is settled at `cost`; the row goes when its operation is settled too."""
     if held.operation_settled:
-        return remove(tx, held.call)
+        remove(tx, held.call)
+        return
     tx.execute(
         "UPDATE reservations SET call_settled = 1, tokens = ?, usd_micros = ? WHERE call = ?",
         cost.tokens, cost.usd_micros, held.call,
@@ -58,7 +59,8 @@ def mark_call_settled(tx: Transaction, held: Reservation, cost: Cost) -> None:
 def mark_operation_settled(tx: Transaction, held: Reservation) -> None:
     """The operation is settled; the row goes when the call that waits for it is settled too."""
     if held.call_settled:
-        return remove(tx, held.call)
+        remove(tx, held.call)
+        return
     tx.execute("UPDATE reservations SET operation_settled = 1 WHERE call = ?", held.call)
 
 

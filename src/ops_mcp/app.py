@@ -1,0 +1,65 @@
+"""Everything one call needs, as one value that `startup` opens; and what a caller may see of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ops_mcp.config import Config
+from ops_mcp.domain.calls import CallId
+from ops_mcp.domain.identity import Caller, Client, Credential
+from ops_mcp.domain.places import EnvironmentName
+from ops_mcp.governance.redaction import Redactor
+from ops_mcp.ports import Accounts, Approvals, Clock, Deployments, Journal, NewId, Progress, Provider, Trail
+from ops_mcp.store.ledger import Ledger, Rules
+from ops_mcp.tool import AnyTool
+from ops_mcp.values import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The configuration and the places it opens, as they stand now."""
+
+    config: Config
+    providers: Mapping[str, Provider]
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything a call needs, opened by `startup`. `world` is the configuration as it stands now, re-read on change."""
+
+    tools: Mapping[str, AnyTool]
+    world: Callable[[], World]
+    rules: Callable[[], Rules]
+    ledger: Ledger
+    deployments: Deployments
+    approvals: Approvals
+    trail: Trail
+    accounts: Accounts
+    journal: Journal
+    redactor: Callable[[], Redactor]
+    clock: Clock
+    new_id: NewId
+    wake_worker: Callable[[], None]
+
+
+async def no_progress(done: float, total: float | None, message: str) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call as it came in, with the id that its records carry."""
+
+    app: App
+    credential: Credential
+    client: Client
+    name: str
+    arguments: JsonObject
+    progress: Progress
+    id: CallId
+
+
+def visible(app: App, caller: Caller) -> tuple[EnvironmentName, ...]:
+    policy, at = app.rules().policy, app.clock()
+    return tuple(
+        name for name, environment in app.world().config.environments.items() if policy.lets_see(caller, environment, at=at)
+    )

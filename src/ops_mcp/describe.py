@@ -1,0 +1,197 @@
+"""From what came in to a described call: find the tool, parse the arguments, resolve the target. Decides nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import ValidationError
+
+from ops_mcp.app import App, Request
+from ops_mcp.deploying.plans import is_recovery
+from ops_mcp.deploying.states import is_final
+from ops_mcp.domain.calls import Call
+from ops_mcp.domain.identity import Effect
+from ops_mcp.domain.places import EnvironmentName, ServiceName
+from ops_mcp.domain.releases import DeploymentId
+from ops_mcp.errors import InvalidArguments, NotFound, OpsError, Problem, Unavailable, UnknownTool
+from ops_mcp.governance.redaction import Redactor
+from ops_mcp.ports import look
+from ops_mcp.store.ledger import Denied
+from ops_mcp.tool import AnyTool, Args, Target, WriteArgs, schema_digest
+from ops_mcp.values import Json, JsonObject, canonical, digest, text_digest
+
+NOT_PART_OF_THE_DIGEST = {"dry_run", "idempotency_key", "reason"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A call whose tool is known, whose arguments are valid, and whose target is resolved."""
+
+    tool: AnyTool
+    args: Args
+    call: Call
+
+
+async def parse(request: Request) -> "Parsed | Denied":
+    """Find the tool, parse the arguments and describe the call; or the recorded refusal of what cannot be described."""
+    app = request.app
+    tool = app.tools.get(request.name)
+    try:
+        if tool is None:
+            raise _unknown_tool(app.tools)
+        args = arguments_of(tool, request.arguments)
+        return Parsed(tool, args, await _describe(request, tool, args))
+    except OpsError as error:
+        if isinstance(error, Unavailable):
+            raise
+        return await app.ledger.refuse(undescribed(request, tool), request.credential, error.problem)
+
+
+def arguments_of(tool: AnyTool, arguments: JsonObject) -> Args:
+    """Parse strictly. The message names the field and what is valid, and never repeats the rejected value."""
+    try:
+        body = canonical(arguments)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArguments(
+            "The arguments hold a number or text that JSON cannot carry exactly.",
+            hint="Use integers within ±2^53, finite numbers and valid Unicode.",
+        ) from error
+    try:
+        return tool.args.model_validate_json(body)
+    except ValidationError as error:
+        raise _invalid(tool, error) from error
+
+
+def _invalid(tool: AnyTool, error: ValidationError) -> InvalidArguments:
+    known = tuple(tool.args.model_fields)
+    said: list[str] = []
+    for found in error.errors(include_input=False, include_url=False, include_context=False)[:5]:
+        where = ".".join(str(part) for part in found["loc"]) or "arguments"
+        if found["type"] == "extra_forbidden":
+            said.append(f"unknown argument {_shown(where)}")
+        else:
+            said.append(f"{_shown(where)}: {found['msg']}")
+    return InvalidArguments(
+        f"{tool.name}: {'; '.join(said)}.",
+        hint=f"Arguments of {tool.name}: {', '.join(known) or 'none'}.",
+        details={"fields": _fields(error)},
+    )
+
+
+def _fields(error: ValidationError) -> list[Json]:
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    names: list[Json] = [_shown(str(f["loc"][0])) for f in found if f["loc"]]
+    return [name for number, name in enumerate(names) if name not in names[:number]][:5]
+
+
+def _shown(name: str) -> str:
+    """An argument's name in a message; one that is no name at all is a stranger's text and is not repeated."""
+    return name if len(name) <= 64 and name.isascii() and name.replace("_", "").replace(".", "").isalnum() else "(not a name)"
+
+
+async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
+    app, world, at = request.app, request.app.world(), request.app.clock()
+    target = args.target()
+    place = await _resolve(app, target)
+    environment_name = place.environment or target.environment
+    environment = world.config.environments.get(EnvironmentName(environment_name)) if environment_name else None
+    if environment_name and environment is None:
+        raise InvalidArguments(f"{tool.name}: there is no such environment.", details={"fields": ["environment"]})
+    service = place.service or target.service
+    binding = world.config.binding(service, environment_name) if service and environment_name else None
+    writes = args if isinstance(args, WriteArgs) else None
+    canonical_arguments: JsonObject = args.model_dump(mode="json", exclude=NOT_PART_OF_THE_DIGEST, exclude_none=True)
+    return Call(
+        id=request.id,
+        tool=tool.name,
+        effect=tool.effect,
+        at=at,
+        digest=digest(canonical_arguments),
+        arguments=redacted(app.redactor(), canonical_arguments),
+        environment=environment,
+        service=ServiceName(service) if service else None,
+        binding=binding,
+        target=target.deployment or target.approval,
+        target_owner=place.owner,
+        target_open=place.open,
+        alters_runtime=tool.alters_runtime,
+        always_reachable=tool.always_reachable,
+        recovery=tool.recovers and await _recovers(app, target, service, environment_name),
+        sample_only=binding is not None and binding.options.get("source") == "sample",
+        dry_run=writes.dry_run if writes else False,
+        idempotency_key=writes.idempotency_key if writes else None,
+        reason=app.redactor().text(writes.reason) if writes else "",
+        ceiling=tool.ceiling + world.config.price(tool.name, binding.provider if binding else None),
+        schema_digest=schema_digest(tool),
+        client=request.client,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    environment: str | None = None
+    service: str | None = None
+    owner: str | None = None
+    open: bool = False
+
+
+async def _resolve(app: App, target: Target) -> _Resolved:
+    """The environment an id belongs to, looked up by the server. Raises `NotFound`."""
+    if target.deployment is not None:
+        found = await app.deployments.get(DeploymentId(target.deployment))
+        if found is None:
+            raise NotFound("There is no deployment with this id.", hint="`deployments` lists the ones you may see.")
+        return _Resolved(found.environment, found.service, found.agent, not is_final(found.state))
+    if target.approval is not None:
+        approval = await app.approvals.get(target.approval)
+        if approval is None:
+            raise NotFound("There is no approval with this id.", hint="Use the id that a `needs_approval` answer gave.")
+        return _Resolved(approval.environment, approval.service, approval.agent)
+    return _Resolved()
+
+
+async def _recovers(app: App, target: Target, service: str | None, environment: str | None) -> bool:
+    """Whether this rollback would be the exempt one, from stored state only; the plan looks again."""
+    if not service or not environment:
+        return False
+    place = await look(app.deployments, ServiceName(service), EnvironmentName(environment))
+    to = await app.deployments.get(DeploymentId(target.to)) if target.to else place.last_healthy
+    return to is not None and is_recovery(target=to, place=place)
+
+
+def undescribed(request: Request, tool: AnyTool | None) -> Call:
+    """As much of a call as can be said of one that could not be parsed. What has no canonical form is kept by digest and size."""
+    try:
+        body = canonical(request.arguments)
+        arguments = redacted(request.app.redactor(), request.arguments) if len(body) <= 8192 else _sized(body)
+    except (ValueError, RecursionError):
+        body = json.dumps(request.arguments, default=str).encode(errors="surrogatepass")
+        arguments = _sized(body)
+    return Call(
+        id=request.id,
+        tool=tool.name if tool else request.app.redactor().text(request.name[:128]),
+        effect=tool.effect if tool else Effect.read,
+        at=request.app.clock(),
+        digest=text_digest(body.decode(errors="replace")),
+        arguments=arguments,
+        client=request.client,
+    )
+
+
+def redacted(redactor: Redactor, value: JsonObject) -> JsonObject:
+    return cast(JsonObject, redactor.value(value))
+
+
+def cleared(redactor: Redactor, problem: Problem) -> Problem:
+    """A problem may quote what an outside system said; nothing secret leaves in it."""
+    cleared = redacted(redactor, problem.json_value())
+    return problem if cleared == problem.json_value() else Problem.model_validate(cleared)
+
+
+def _sized(body: bytes) -> JsonObject:
+    return {"arguments_digest": text_digest(body.decode(errors="replace")), "arguments_bytes": len(body)}
+
+
+def _unknown_tool(tools: Mapping[str, AnyTool]) -> OpsError:
+    return UnknownTool("There is no tool with this name.", hint=f"Tools: {', '.join(tools)}.")

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ops_mcp.config import Http
 from ops_mcp.domain.identity import Client, Token
-from ops_mcp.errors import Code, NotConfigured, Problem
+from ops_mcp.errors import Code, NotConfigured, OpsError, Problem
 from ops_mcp.framing import error_line
 from ops_mcp.server import Context, client_of
 from ops_mcp.values import Secret
@@ -119,8 +119,8 @@ def refuse_exposure(http: Http) -> None:
         )
 
 
-async def serve(app: ASGIApp, bound: socket.socket, http: Http) -> None:
-    """Serve until SIGTERM or SIGINT; running calls get a few seconds to end. Logs no request and no token."""
+async def serve(app: ASGIApp, bound: socket.socket, http: Http, *, stop: anyio.Event) -> None:
+    """Serve until `stop`, SIGTERM or SIGINT; running calls get a few seconds to end. Logs no request and no token."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -136,10 +136,15 @@ async def serve(app: ASGIApp, bound: socket.socket, http: Http) -> None:
     async def stop_on_signal() -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
-                running.should_exit = True
+                stop.set()
+
+    async def end_at_stop() -> None:
+        await stop.wait()
+        running.should_exit = True
 
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signal)
+        group.start_soon(end_at_stop)
         await running.serve(sockets=[bound])
         group.cancel_scope.cancel()
 
@@ -173,7 +178,12 @@ class _Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = _bearer(scope)
-        if token is None or not await self._credentials.known(token):
+        try:
+            is_known = token is not None and await self._credentials.known(token)
+        except OpsError as error:
+            await JSONResponse(error.problem.json_value(), status_code=503)(scope, receive, send)
+            return
+        if token is None or not is_known:
             client = scope.get("client")
             await self._credentials.turned_away(client[0] if client else "")
             await _unauthenticated(presented=token is not None)(scope, receive, send)

@@ -266,7 +266,7 @@ def test_a_view_in_the_place_of_the_ledger_is_refused(tmp_path: Path):
 def test_a_damaged_file_is_broken_and_a_missing_one_gives_no_verdict(tmp_path: Path):
     file = honest(200).write(tmp_path / "ops.db")
     content = bytearray(file.read_bytes())
-    start = content.index(b"call_100")
+    start = content.index(b'"call":"call_100"')
     content[start - 4000 : start + 4000] = bytes(b ^ 0x5A for b in content[start - 4000 : start + 4000])
     file.write_bytes(content)
     assert isinstance(verify(file, [PUBLIC]), Broken | BrokenBetween)

@@ -30,9 +30,9 @@ def start(arguments: Sequence[str]) -> int:
         return run(arguments)
     if sys.stdin.isatty():
         print("Waiting for an MCP client on standard input. For commands: ops-mcp --help", file=sys.stderr)
-    from ops_mcp.cli.serving import serve_stdio  # the server, heavy, and only needed here
+    from ops_mcp.cli import stdio  # the server, heavy, and only needed here
 
-    return serve_stdio(serving)
+    return stdio.serve(remote=serving.remote, config_dir=serving.config_dir, state_dir=serving.state_dir)
 
 
 def serving_asked(arguments: Sequence[str]) -> Serving | None:

@@ -64,18 +64,6 @@ class People:
         return everyone_is_killed(t)
 
 
-class KnownTokens:
-    """What the HTTP door asks about a bearer token before it reads a request. Who it is, is decided at the call."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def known(self, token: Token) -> bool:
-        """Whether the token belongs to an agent that is not revoked."""
-        hashed = token_hash(token.secret.get_secret_value())
-        return bool(await self._database.fetch("SELECT 1 FROM agents WHERE token_hash = ? AND revoked = 0", hashed))
-
-
 def token_hash(token: str) -> str:
     """What is stored of a token. Tokens carry 256 random bits, so a plain digest gives nothing away."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,46 @@
+"""Serving one client over stdio, as the entry point does without arguments. Imports no command: its start-up has a bar."""
+
+import gc
+import os
+import sys
+from pathlib import Path
+
+from ops_mcp.wire import Wire, claim
+
+
+def serve(*, remote: str | None, config_dir: Path | None, state_dir: Path | None) -> int:
+    """Serve until the client leaves; the exit code. The streams are claimed first, so that nothing an import prints is sent."""
+    wire = claim()
+    gc.disable()  # hundreds of classes are made while importing; collecting in between costs a tenth of the start
+    from ops_mcp.errors import OpsError
+
+    try:
+        return _bridge(wire, remote) if remote is not None else _serve_here(wire, config_dir, state_dir)
+    except OpsError as error:
+        print(f"ops-mcp: {error.message}\n{error.hint}", file=sys.stderr)
+        return 7
+
+
+def _serve_here(wire: Wire | None, config_dir: Path | None, state_dir: Path | None) -> int:
+    import anyio  # the server and all it needs, from here on
+
+    from ops_mcp import config, serving
+    from ops_mcp.cli.waking import waker
+
+    found = config.load(os.environ, config_dir=config_dir, state_dir=state_dir)
+    _collect_again()
+    anyio.run(lambda: serving.serve_stdio(found, wire, wake_worker=waker(found)))
+    return 0
+
+
+def _bridge(wire: Wire | None, url: str) -> int:
+    from ops_mcp.errors import Unsupported
+
+    _collect_again()
+    raise Unsupported(f"The bridge to {url} is not joined yet ({'pipes' if wire else 'files'}).", hint="Serve here for now.")
+
+
+def _collect_again() -> None:
+    """What was imported stays for good and is never looked at again."""
+    gc.freeze()
+    gc.enable()

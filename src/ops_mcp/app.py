@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from ops_mcp.config import Config
 from ops_mcp.domain.calls import CallId
@@ -47,7 +48,7 @@ async def no_progress(done: float, total: float | None, message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call as it came in, with the id that its records carry."""
+    """One call as it came in, with the id that its records carry and what was read for it when it began."""
 
     app: App
     credential: Credential
@@ -56,10 +57,12 @@ class Request:
     arguments: JsonObject
     progress: Progress
     id: CallId
+    world: World
+    rules: Rules
+    redactor: Redactor
 
 
-def visible(app: App, caller: Caller) -> tuple[EnvironmentName, ...]:
-    policy, at = app.rules().policy, app.clock()
-    return tuple(
-        name for name, environment in app.world().config.environments.items() if policy.lets_see(caller, environment, at=at)
-    )
+def visible(rules: Rules, world: World, caller: Caller, at: datetime) -> tuple[EnvironmentName, ...]:
+    """The environments that this caller may read."""
+    places = world.config.environments.items()
+    return tuple(name for name, environment in places if rules.policy.lets_see(caller, environment, at=at))

@@ -34,17 +34,19 @@ async def call(
 
     A cancelled caller cancels the handler, never a committed operation; the settlement is written all the same.
     """
-    request = Request(app, credential, client, name, arguments, progress, CallId(app.new_id("call")))
+    request = Request(
+        app, credential, client, name, arguments, progress, CallId(app.new_id("call")), app.world(), app.rules(), app.redactor()
+    )
     try:
         parsed = await parse(request)
         if isinstance(parsed, Denied):
-            return _refused(app, parsed)
-        admission = await app.ledger.admit(parsed.call, credential, app.rules())
+            return _refused(request, parsed)
+        admission = await app.ledger.admit(parsed.call, credential, request.rules)
     except Unavailable as down:
         return await _answer_unrecorded(request, down)
     match admission:
         case Denied():
-            return _refused(app, admission)
+            return _refused(request, admission)
         case Repeated():
             return await _repeat(request, parsed, admission)
         case Admitted():
@@ -86,7 +88,7 @@ async def _act_in_time(request: Request, parsed: Parsed, admitted: Admitted, beg
         with anyio.fail_after(DEADLINE_SECONDS + GRACE_SECONDS):
             return await _act(request, parsed, admitted, begun)
     except OpsError as error:
-        return Failed(admitted.call.id, cleared(request.app.redactor(), error.problem))
+        return Failed(admitted.call.id, cleared(request.redactor, error.problem))
     except TimeoutError:
         return Failed(admitted.call.id, _too_slow(parsed.tool))
 
@@ -142,7 +144,7 @@ async def _repeat(request: Request, parsed: Parsed, repeated: Repeated) -> Outco
         with anyio.fail_after(DEADLINE_SECONDS + GRACE_SECONDS):
             done = _done(request, parsed.tool, await parsed.tool.finish(Committed(deployment), ops))
     except OpsError as error:
-        return Failed(call_id, cleared(request.app.redactor(), error.problem))
+        return Failed(call_id, cleared(request.redactor, error.problem))
     except TimeoutError:
         return Failed(call_id, _too_slow(parsed.tool))
     return Done(done.call, done.result, done.text, replayed=True)
@@ -165,7 +167,7 @@ def _done(request: Request, tool: AnyTool, result: Result) -> Done:
     """Print once; redact; refuse to hand out more than was reserved."""
     value: JsonObject = result.model_dump(mode="json", exclude_none=True)
     text = _printed(value)
-    redactor = request.app.redactor()
+    redactor = request.redactor
     if redactor.text(text) != text:
         value = redacted(redactor, value)
         text = _printed(value)
@@ -205,11 +207,11 @@ def _settlement(
             return Settlement(call, name, "needs_approval", at, Cost(calls=0), asked.code.value, asked.message, data)
 
 
-def _refused(app: App, denied: Denied) -> Refused:
+def _refused(request: Request, denied: Denied) -> Refused:
     """Where the environment is unknown, name the ones this caller may see."""
     problem = denied.problem
     if problem.code is Code.invalid_arguments and problem.details.get("fields") == ["environment"] and not problem.hint:
-        names = ", ".join(visible(app, denied.caller)) or "none"
+        names = ", ".join(visible(request.rules, request.world, denied.caller, request.app.clock())) or "none"
         problem = problem.evolve(hint=f"Environments you may see: {names}.")
     return Refused(denied.call.id, problem, denied.verdict)
 
@@ -220,12 +222,12 @@ def _ops(request: Request, admitted: Admitted) -> Ops:
 
 def _ops_of(request: Request, call: Call, caller: Caller, admitted: Admitted | None, *, trouble: str = "") -> Ops:
     app = request.app
-    world = app.world()
+    world = request.world
     return Ops(
         call=call,
         caller=caller,
         config=world.config,
-        visible=lambda: visible(app, caller),
+        visible=lambda: visible(request.rules, world, caller, app.clock()),
         verdict=admitted.verdict if admitted else None,
         providers=world.providers,
         deployments=app.deployments,

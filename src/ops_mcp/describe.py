@@ -91,7 +91,7 @@ def _shown(name: str) -> str:
 
 
 async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
-    app, world, at = request.app, request.app.world(), request.app.clock()
+    app, world, at = request.app, request.world, request.app.clock()
     target = args.target()
     place = await _resolve(app, target)
     environment_name = place.environment or target.environment
@@ -108,7 +108,7 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         effect=tool.effect,
         at=at,
         digest=digest(canonical_arguments),
-        arguments=redacted(app.redactor(), canonical_arguments),
+        arguments=redacted(request.redactor, canonical_arguments),
         environment=environment,
         service=ServiceName(service) if service else None,
         binding=binding,
@@ -121,7 +121,7 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         sample_only=binding is not None and binding.options.get("source") == "sample",
         dry_run=writes.dry_run if writes else False,
         idempotency_key=writes.idempotency_key if writes else None,
-        reason=app.redactor().text(writes.reason) if writes else "",
+        reason=request.redactor.text(writes.reason) if writes else "",
         ceiling=tool.ceiling + world.config.price(tool.name, binding.provider if binding else None),
         schema_digest=schema_digest(tool),
         client=request.client,
@@ -164,13 +164,13 @@ def undescribed(request: Request, tool: AnyTool | None) -> Call:
     """As much of a call as can be said of one that could not be parsed. What has no canonical form is kept by digest and size."""
     try:
         body = canonical(request.arguments)
-        arguments = redacted(request.app.redactor(), request.arguments) if len(body) <= 8192 else _sized(body)
+        arguments = redacted(request.redactor, request.arguments) if len(body) <= 8192 else _sized(body)
     except (ValueError, RecursionError):
         body = json.dumps(request.arguments, default=str).encode(errors="surrogatepass")
         arguments = _sized(body)
     return Call(
         id=request.id,
-        tool=tool.name if tool else request.app.redactor().text(request.name[:128]),
+        tool=tool.name if tool else request.redactor.text(request.name[:128]),
         effect=tool.effect if tool else Effect.read,
         at=request.app.clock(),
         digest=text_digest(body.decode(errors="replace")),

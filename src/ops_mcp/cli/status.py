@@ -1,10 +1,12 @@
 """`ops-mcp status`: what runs, what waits, what is stopped, in one screen."""
 
+from datetime import datetime
+
 from ops_mcp.cli.app import command
 from ops_mcp.cli.desk import Desk
 from ops_mcp.cli.paint import Part, Reply, Table
 from ops_mcp.cli.worker import described, told
-from ops_mcp.domain.calls import ApprovalState, Freeze
+from ops_mcp.domain.calls import Freeze
 from ops_mcp.domain.releases import Deployment
 from ops_mcp.governance import approvals
 from ops_mcp.store import halts, leases, people
@@ -12,7 +14,9 @@ from ops_mcp.store.database import Database
 from ops_mcp.store.halts import Halt
 
 _DEPLOYMENTS = (
-    "SELECT body FROM deployments WHERE serving = 1 OR state IN ('queued', 'releasing', 'verifying', 'watching', 'undoing')"
+    "SELECT body FROM deployments"
+    " WHERE serving = 1 OR state IN ('queued', 'releasing', 'verifying', 'watching', 'undoing')"
+    " ORDER BY service, environment, id LIMIT 200"
 )
 
 
@@ -23,13 +27,11 @@ async def status_command(desk: Desk) -> Reply:
         running = await _running(database)
         frozen, halt = await halts.freezes(database), await halts.halt(database)
         agents = await people.agents(database)
-        waiting = [
-            s.approval for s in await people.recent_approvals(database, limit=200) if s.approval.state is ApprovalState.pending
-        ]
+        asked = await people.recent_approvals(database, limit=200)
         lease = await leases.present(database)
         records = (await database.fetch("SELECT COALESCE(MAX(id), 0) FROM ledger"))[0][0]
-    pending = [a.id for a in waiting if approvals.is_pending(a, at=desk.now())]
-    killed = [a.name for a in agents if a.killed and not a.revoked]
+    pending = [s.approval.id for s in asked if approvals.is_pending(s.approval, at=desk.now())]
+    killed = [str(a.name) for a in agents if a.killed and not a.revoked]
     stopped = _stopped(frozen, halt, killed)
     parts: list[Part] = [_deployments(running), *stopped]
     if pending:
@@ -51,7 +53,7 @@ async def status_command(desk: Desk) -> Reply:
 
 
 async def _running(database: Database) -> list[Deployment]:
-    rows = await database.fetch(f"{_DEPLOYMENTS} ORDER BY service, environment, id LIMIT 200")
+    rows = await database.fetch(_DEPLOYMENTS)
     return [Deployment.model_validate_json(row[0]) for row in rows]
 
 
@@ -61,9 +63,11 @@ def _deployments(found: list[Deployment]) -> Table:
 
 
 def _stopped(frozen: tuple[Freeze, ...], halt: Halt | None, killed: list[str]) -> list[str]:
-    lines = [
-        f"Frozen: {f.environment or 'every environment'} by {f.by} since {f.since:%Y-%m-%d %H:%M} UTC: {f.reason}" for f in frozen
-    ]
+    lines = [f"Frozen: {f.environment or 'every environment'}, {_since(f.by, f.since)}: {f.reason}" for f in frozen]
     if halt is not None:
-        lines.append(f"Everyone is killed, by {halt.by} since {halt.since:%Y-%m-%d %H:%M} UTC: {halt.reason}")
+        lines.append(f"Everyone is killed, {_since(halt.by, halt.since)}: {halt.reason}")
     return [*lines, f"Killed: {', '.join(killed)}"] if killed else lines
+
+
+def _since(by: str, since: datetime) -> str:
+    return f"by {by} since {since:%Y-%m-%d %H:%M} UTC"

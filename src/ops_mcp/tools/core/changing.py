@@ -37,7 +37,7 @@ async def watch(committed: Committed, ops: Ops) -> ChangeResult:
 
 
 @change(
-    toolset=CORE, title="Deploy", reply_tokens=2000, result=ChangeResult, finish=watch, planned=planned,
+    toolset=CORE, title="Deploy", reply_tokens=1500, result=ChangeResult, finish=watch, planned=planned,
     alters_runtime=True,
 )  # fmt: skip
 async def deploy(args: DeployArgs, ops: Ops) -> Plan:
@@ -60,7 +60,7 @@ class RollbackArgs(PlaceArgs):
 
 
 @change(
-    toolset=CORE, title="Roll back", reply_tokens=2000, result=ChangeResult, finish=watch, planned=planned,
+    toolset=CORE, title="Roll back", reply_tokens=1500, result=ChangeResult, finish=watch, planned=planned,
     alters_runtime=True, recovers=True,
 )  # fmt: skip
 async def rollback(args: RollbackArgs, ops: Ops) -> Plan:
@@ -89,7 +89,7 @@ async def cancelled(committed: Committed, ops: Ops) -> ChangeResult:
 
 
 @change(
-    toolset=CORE, title="Cancel a deployment", reply_tokens=2000, result=ChangeResult, finish=cancelled, planned=planned,
+    toolset=CORE, title="Cancel a deployment", reply_tokens=1500, result=ChangeResult, finish=cancelled, planned=planned,
     alters_runtime=False,
 )  # fmt: skip
 async def deployment_cancel(args: CancelArgs, ops: Ops) -> Plan:
@@ -102,7 +102,7 @@ class RestartArgs(PlaceArgs):
 
 
 @change(
-    toolset=CORE, title="Restart", reply_tokens=2000, result=ChangeResult, finish=watch, planned=planned,
+    toolset=CORE, title="Restart", reply_tokens=1500, result=ChangeResult, finish=watch, planned=planned,
     alters_runtime=True,
 )  # fmt: skip
 async def restart(args: RestartArgs, ops: Ops) -> Plan:

@@ -10,11 +10,18 @@ from ops_mcp.domain.places import Binding
 from ops_mcp.domain.releases import DeploymentId
 from ops_mcp.ports import ReadSecret
 from ops_mcp.providers.local.home import Home, release_name
-from ops_mcp.providers.local.isolation import Command, Confinement, Mode, Room, base_environment, confined, python_for, seen_as
+from ops_mcp.providers.local.isolation import (
+    MARK,
+    Command,
+    Confinement,
+    Mode,
+    Room,
+    base_environment,
+    confined,
+    python_for,
+    seen_as,
+)
 from ops_mcp.providers.local.options import Options, build_digest, expand
-
-MARK = "OPS_MCP_DEPLOYMENT"
-"""The variable by which a process tree says to which deployment it belongs."""
 
 SAMPLE = Path(__file__).parents[2] / "sample"
 _SAMPLE_RUN = ("{python}", "-I", "-S", "{release}/service.py")

@@ -25,6 +25,9 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 _FIRST_UID, _UIDS = 210_000, 10_000
 _INSTALL = "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap), or run ops-mcp as root."
 
+MARK = "OPS_MCP_DEPLOYMENT"
+"""The variable by which a process tree says to which deployment it belongs."""
+
 
 class Mode(StrEnum):
     """What stands between the service and the host."""
@@ -79,9 +82,9 @@ def confined(confinement: Confinement, room: Room, argv: Sequence[str], env: Map
     if confinement.mode is Mode.bubblewrap:
         drop = _dropping(confinement, room.uid)
         shown = bubblewrap_options(room, argv, env, drops_uid=bool(drop))
-        return Command(
-            argv=(confinement.bwrap, "--args", "3", "--", *drop, *argv), options=shown, env={"PATH": _PATH}, start_in="/", depth=2
-        )
+        own = {"PATH": _PATH} | {name: value for name, value in env.items() if name == MARK}
+        argv = (confinement.bwrap, "--args", "3", "--", *drop, *argv)
+        return Command(argv=argv, options=shown, env=own, start_in="/", depth=2)
     start_in = str(room.release / room.subdirectory)
     uid = room.uid if confinement.mode is Mode.uid else None
     return Command(argv=tuple(argv), env=dict(env), start_in=start_in, uid=uid)
@@ -96,6 +99,8 @@ def bubblewrap_options(room: Room, argv: Sequence[str], env: Mapping[str, str], 
     options += [part for name in _ETC for part in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
     options += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - a new, private one inside
     for prefix in interpreter_prefixes(argv[0], hidden=room.hidden):
+        # bubblewrap would make the way there as private as it is outside, and another uid could not walk it.
+        options += [part for parent in reversed(prefix.parents[:-1]) for part in ("--perms", "0755", "--dir", str(parent))]
         options += ["--ro-bind", str(prefix), str(prefix)]
     options += ["--bind" if room.writable else "--ro-bind", str(room.release), _RELEASE]
     options += ["--bind", str(room.data), _DATA] if room.data else ["--perms", "1777", "--tmpfs", _DATA]
@@ -188,7 +193,7 @@ def refuse_unconfined(confinement: Confinement, *, beside: bool) -> None:
 def _dropping(confinement: Confinement, uid: int | None) -> tuple[str, ...]:
     if not confinement.drops_uid or uid is None:
         return ()
-    return (confinement.setpriv, f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--")
+    return (confinement.setpriv, f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all", "--no-new-privs", "--")
 
 
 def _system(path: str) -> tuple[str, ...]:

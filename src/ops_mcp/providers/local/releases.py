@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
 import anyio
 from anyio import to_thread
@@ -30,12 +31,12 @@ def new_partial(home: Home, final: Path) -> Path:
 
 
 async def export(mirror: Mirror, commit: str, into: Path) -> None:
-    """The commit's files, from our own mirror. Cancelling ends git; a thread that still unpacks meets the end of the stream."""
+    """The commit's files, from our own mirror. Cancelling ends git, and the thread that unpacks meets the end of the stream."""
     process = mirror.archive(commit)
     assert process.stdout is not None
     try:
         with anyio.fail_after(_EXPORT_SECONDS):
-            await to_thread.run_sync(trees.unpack, process.stdout, into, abandon_on_cancel=True)
+            await to_thread.run_sync(_unpack, process.stdout, into, abandon_on_cancel=True)
             code = await to_thread.run_sync(process.wait, abandon_on_cancel=True)
     except TimeoutError as error:
         raise DeadlineExceeded("The release could not be unpacked in time.", hint="Deploy a smaller repository.") from error
@@ -43,9 +44,7 @@ async def export(mirror: Mirror, commit: str, into: Path) -> None:
         end_group(process.pid)
         process.wait()
     if code:
-        raise ProviderError(
-            "git archive failed.", hint="Deploy the ref again, so that its commit is fetched anew.", temporary=True
-        )
+        raise ProviderError("git archive failed.", hint="Deploy the ref again, so that its commit is fetched anew.", temporary=True)
 
 
 async def copy(source: Path, identity: str, into: Path) -> None:
@@ -56,6 +55,14 @@ async def copy(source: Path, identity: str, into: Path) -> None:
         raise Conflict(
             "The source directory changed after it was planned.", hint="Plan again: its content has another digest now."
         )
+
+
+def _unpack(tar: IO[bytes], into: Path) -> None:
+    """The thread that reads the stream closes it, also when nobody waits for it any more."""
+    with tar:
+        trees.unpack(tar, into)
+        while tar.read(65536):  # git pads its archives; it must not die of a closed pipe
+            pass
 
 
 def finish(partial: Path, final: Path) -> None:

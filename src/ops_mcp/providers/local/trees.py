@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def unpack(tar: IO[bytes], into: Path) -> None:
-    """Unpack a stream into the empty directory `into`: files first, links last, so that nothing is ever written through a link."""
+    """Unpack a stream into the empty `into`: files first, links last, so that nothing is ever written through a link."""
     links: list[tuple[Path, str]] = []
     size = entries = 0
     with tarfile.open(fileobj=tar, mode="r|", errorlevel=2) as archive:

@@ -1,0 +1,300 @@
+"""Real services on real ports: deployed, replaced, rolled back, restarted, stopped, watched."""
+
+import hashlib
+import os
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ops_mcp.domain.places import CommandProbe
+from ops_mcp.domain.releases import DeploymentId, Presence
+from ops_mcp.errors import DeadlineExceeded, InvalidArguments, NotConfigured, NotFound, ProviderError
+from tests.providers.local.fakes import SERVICE, World, alive, commit, git
+
+pytestmark = pytest.mark.anyio
+
+ONE, TWO = DeploymentId("dep_1"), DeploymentId("dep_2")
+
+
+def fetched(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+        return answer.read().decode()
+
+
+async def test_a_deployed_release_answers_on_its_port(anywhere: World) -> None:
+    binding = anywhere.binding(anywhere.repository())
+    observed = await anywhere.up(binding, ONE)
+    assert observed.presence is Presence.running
+    assert observed.url == f"http://127.0.0.1:{anywhere.port}"
+    assert fetched(anywhere.port) == "one"
+    with anyio.fail_after(10):
+        while list(await anywhere.local.tail(binding, ONE, 1)) != ["serving one"]:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_second_release_replaces_the_first_on_the_same_port(anywhere: World) -> None:
+    repository = anywhere.repository()
+    binding = anywhere.binding(repository)
+    await anywhere.up(binding, ONE)
+    commit(repository, {"app.py": SERVICE.format(word="two")}, "the second")
+    await anywhere.up(binding, TWO, replaces=ONE)
+    assert fetched(anywhere.port) == "two"
+    first = await anywhere.local.status(binding, ONE)
+    assert (first.presence, first.answers) == (Presence.exited, False)
+    assert len(anywhere.living()) == 1
+
+
+async def test_deploying_the_same_id_again_starts_nothing_twice(anywhere: World) -> None:
+    binding = anywhere.binding(anywhere.repository())
+    await anywhere.up(binding, ONE)
+    before = anywhere.living()
+    again = await anywhere.local.deploy(await anywhere.release(binding), ONE, replaces=None)
+    assert again.presence is Presence.running
+    assert anywhere.living() == before
+
+
+async def test_a_service_that_ended_is_not_started_again_by_repeating_its_deployment(plain: World) -> None:
+    binding = plain.binding(plain.repository({"app.py": "print('once', flush=True)\nraise SystemExit(7)\n"}))
+    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    observed = await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
+    assert (observed.exit_code, observed.signal, observed.untrusted_tail) == (7, None, ("once",))
+    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    assert list(await plain.local.tail(binding, ONE, 10)) == ["once"]
+
+
+async def test_a_service_killed_by_a_signal_is_seen_as_such(anywhere: World) -> None:
+    code = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    binding = anywhere.binding(anywhere.repository({"app.py": code}))
+    await anywhere.local.deploy(await anywhere.release(binding), ONE, replaces=None)
+    observed = await anywhere.seen(binding, ONE, lambda o: o.presence is Presence.exited)
+    assert (observed.exit_code, observed.signal) == (None, signal.SIGKILL)
+
+
+async def test_a_program_that_is_not_there_is_an_exit_with_a_line_that_says_so(anywhere: World) -> None:
+    binding = anywhere.binding(anywhere.repository(), run=["no-such-program"])
+    await anywhere.local.deploy(await anywhere.release(binding), ONE, replaces=None)
+    observed = await anywhere.seen(binding, ONE, lambda o: o.presence is Presence.exited)
+    assert observed.exit_code not in (0, None)
+    assert "no-such-program" in "".join(observed.untrusted_tail) or "could not start" in "".join(observed.untrusted_tail)
+
+
+async def test_a_port_held_by_an_alien_is_refused_by_its_pid_and_nothing_is_started(plain: World) -> None:
+    binding = plain.binding(plain.repository())
+    with socket.socket() as alien:
+        alien.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        alien.bind(("127.0.0.1", plain.port))
+        alien.listen()
+        with pytest.raises(ProviderError, match=f"taken by process {os.getpid()}"):
+            await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    assert plain.living() == []
+    observed = await plain.up(binding, ONE)
+    assert observed.answers is True
+
+
+async def test_a_port_that_an_alien_answers_is_never_taken_for_the_new_release(anywhere: World) -> None:
+    binding = anywhere.binding("sample", run=[], env={"SAMPLE_SILENT": "1"})
+    await anywhere.local.deploy(await anywhere.release(binding), ONE, replaces=None)
+    with socket.socket() as alien:
+        alien.bind(("127.0.0.1", anywhere.port))
+        alien.listen()
+        observed = await anywhere.local.status(binding, ONE)
+    assert (observed.presence, observed.answers) == (Presence.running, False)
+
+
+async def test_going_back_uses_what_was_kept_and_neither_source_nor_build(anywhere: World) -> None:
+    repository = anywhere.repository()
+    built = anywhere.binding(repository, build=["{python}", "-c", "open('built', 'w').write('x')"])
+    old = await anywhere.release(built)
+    await anywhere.up(built, ONE)
+    commit(repository, {"app.py": SERVICE.format(word="two")}, "the second")
+    await anywhere.up(built, TWO, replaces=ONE)
+    repository.rename(repository.with_name("gone"))
+    await anywhere.local.rollback(old, DeploymentId("dep_3"), ends=TWO)
+    await anywhere.seen(built, "dep_3", lambda o: o.answers is True)
+    assert fetched(anywhere.port) == "one"
+
+
+async def test_going_back_to_a_release_that_is_not_kept_is_refused_before_anything_is_stopped(plain: World) -> None:
+    binding = plain.binding(plain.repository())
+    await plain.up(binding, ONE)
+    lost = (await plain.release(binding)).model_copy(
+        update={"content": (await plain.release(binding)).content.model_copy(update={"identity": "f" * 40})}
+    )
+    with pytest.raises(ProviderError, match="no longer kept"):
+        await plain.local.rollback(lost, TWO, ends=ONE)
+    assert fetched(plain.port) == "one"
+
+
+async def test_a_restart_keeps_the_id_and_the_data_and_changes_the_process(anywhere: World) -> None:
+    counting = "import os\nopen(os.environ['HOME'] + '/starts', 'a').write('x')\n" + SERVICE.format(word="one")
+    counting = counting.replace("WORD.encode()", "open(os.environ['HOME'] + '/starts').read().encode()")
+    binding = anywhere.binding(anywhere.repository({"app.py": counting}))
+    await anywhere.up(binding, ONE)
+    before = anywhere.living()
+    await anywhere.local.restart(await anywhere.release(binding), ONE)
+    await anywhere.seen(binding, ONE, lambda o: o.answers is True)
+    assert anywhere.living() != before
+    assert fetched(anywhere.port) == "xx"
+
+
+async def test_stopping_ends_children_that_left_the_session_and_ignore_term(anywhere: World) -> None:
+    stubborn = (
+        "import os, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "code = 'import signal, time; signal.signal(15, signal.SIG_IGN); print(\"child\", flush=True); time.sleep(600)'\n"
+        "subprocess.Popen([sys.executable, '-c', code], start_new_session=True)\n"
+        "print('parent', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    binding = anywhere.binding(anywhere.repository({"app.py": stubborn}), port=None, grace_seconds=0.3)
+    await anywhere.local.deploy(await anywhere.release(binding), ONE, replaces=None)
+    while set(await anywhere.local.tail(binding, ONE, 5)) != {"parent", "child"}:
+        await anywhere.seen(binding, ONE, lambda o: o.presence is Presence.running)
+    tree = anywhere.tree(ONE)
+    assert len(tree) >= 3
+    stopped = await anywhere.local.stop(binding, ONE)
+    assert (stopped.presence, stopped.detail) == (Presence.exited, "It was stopped.")
+    assert alive(tree) == []
+
+
+async def test_a_service_gets_term_and_its_grace_before_it_is_killed(anywhere: World) -> None:
+    polite = (
+        "import signal, sys, time\n"
+        "def leave(*_):\n    print('goodbye', flush=True)\n    sys.exit(5)\n"
+        "signal.signal(signal.SIGTERM, leave)\nprint('ready', flush=True)\n"
+        "while True: time.sleep(600)\n"
+    )
+    binding = anywhere.binding(anywhere.repository({"app.py": polite}), port=None)
+    await anywhere.local.deploy(await anywhere.release(binding), ONE, replaces=None)
+    while list(await anywhere.local.tail(binding, ONE, 5)) != ["ready"]:
+        await anywhere.seen(binding, ONE, lambda o: o.presence is Presence.running)
+    stopped = await anywhere.local.stop(binding, ONE)
+    assert (stopped.exit_code, stopped.untrusted_tail) == (5, ("ready", "goodbye"))
+
+
+async def test_stopping_what_never_was_or_is_gone_is_fine(plain: World) -> None:
+    binding = plain.binding(plain.repository())
+    assert (await plain.local.stop(binding, ONE)).presence is Presence.absent
+    await plain.up(binding, ONE)
+    await plain.local.stop(binding, ONE)
+    assert (await plain.local.stop(binding, ONE)).presence is Presence.exited
+
+
+async def test_what_outlived_a_killed_keeper_is_still_found_and_ended(anywhere: World) -> None:
+    binding = anywhere.binding(anywhere.repository())
+    await anywhere.up(binding, ONE)
+    keeper, *below = anywhere.tree(ONE)
+    os.kill(keeper, signal.SIGKILL)
+    await anywhere.local.stop(binding, ONE)
+    assert alive([keeper, *below]) == []
+
+
+async def test_a_build_runs_before_the_old_release_is_ended_and_its_failure_leaves_it_serving(anywhere: World) -> None:
+    repository = anywhere.repository()
+    await anywhere.up(anywhere.binding(repository), ONE)
+    broken = anywhere.binding(repository, build=["{python}", "-c", "print('it broke'); raise SystemExit(9)"])
+    with pytest.raises(ProviderError, match="failed with code 9") as caught:
+        await anywhere.local.deploy(await anywhere.release(broken), TWO, replaces=ONE)
+    assert caught.value.details == {"untrusted_output": ["it broke"]}
+    assert fetched(anywhere.port) == "one"
+    assert list(anywhere.root.glob("**/releases/.partial-*")) == []
+
+
+async def test_a_build_that_does_not_end_is_ended_with_all_it_started(anywhere: World) -> None:
+    code = "import subprocess, sys, time; subprocess.Popen(['sleep', '61234'], start_new_session=True); time.sleep(600)"
+    slow = anywhere.binding(anywhere.repository(), build=["{python}", "-c", code], build_seconds=1.0)
+    with pytest.raises(DeadlineExceeded, match="did not end within 1 s"):
+        await anywhere.local.deploy(await anywhere.release(slow), ONE, replaces=None)
+    assert anywhere.processes_of("61234") == []
+
+
+async def test_a_release_cannot_be_changed_by_its_own_service(confined: World) -> None:
+    code = "try:\n    open('app.py', 'a').write('#')\nexcept OSError as error:\n    print(type(error).__name__, flush=True)\n"
+    binding = confined.binding(confined.repository({"app.py": code}), port=None)
+    await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
+    observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
+    assert observed.untrusted_tail in (("OSError",), ("PermissionError",))
+
+
+async def test_secrets_reach_the_service_and_no_argument_list_log_or_state_file(anywhere: World) -> None:
+    anywhere.secrets["key"] = "hunter-planted-secret"
+    code = "import hashlib, os\nWANT = hashlib.sha256(os.environ['API_KEY'].encode()).hexdigest()\n" + SERVICE.format(
+        word="x"
+    ).replace("WORD.encode()", "WANT.encode()")
+    binding = anywhere.binding(anywhere.repository({"app.py": code}), secrets={"API_KEY": "key"})
+    await anywhere.up(binding, ONE)
+    assert fetched(anywhere.port) == hashlib.sha256(b"hunter-planted-secret").hexdigest()
+    assert anywhere.processes_of("hunter-planted") == []
+    for file in [p for p in (*anywhere.root.rglob("*"), *anywhere.runs.rglob("*")) if p.is_file()]:
+        assert b"hunter-planted" not in file.read_bytes(), file
+    keeper = anywhere.living()[0]
+    assert b"hunter-planted" not in Path(f"/proc/{keeper}/environ").read_bytes()
+
+
+async def test_without_isolation_nothing_starts_beside_a_credential_for_more_than_the_sandbox(plain: World) -> None:
+    plain.beside = True
+    binding = plain.binding(plain.repository(), build=["touch", "built"])
+    release = await plain.release(binding)
+    for start in (plain.local.deploy(release, ONE, replaces=None), plain.local.rollback(release, ONE, ends=None)):
+        with pytest.raises(NotConfigured, match="without isolation") as caught:
+            await start
+        assert "bubblewrap" in caught.value.hint
+    with pytest.raises(NotConfigured, match="without isolation"):
+        await plain.local.restart(release, ONE)
+    assert plain.living() == []
+    assert list(plain.root.glob("**/releases/*")) == []
+
+
+async def test_the_longest_unused_releases_are_removed_and_never_one_that_runs(plain: World) -> None:
+    repository = plain.repository()
+    binding = plain.binding(repository, keep_releases=2)
+    await plain.up(binding, "dep_0")
+    for number in range(1, 5):
+        commit(repository, {"app.py": SERVICE.format(word=str(number))}, f"number {number}")
+        await plain.up(binding, f"dep_{number}", replaces=f"dep_{number - 1}")
+    kept = list(plain.root.glob("**/releases/*"))
+    assert len(kept) == 2
+    assert any(git(repository, "rev-parse", "HEAD") in path.name for path in kept)
+
+
+async def test_a_command_probe_runs_as_the_service_does_and_has_a_deadline(anywhere: World) -> None:
+    binding = anywhere.binding(anywhere.repository({"app.py": SERVICE.format(word="one"), "ok": ""}))
+    await anywhere.up(binding, ONE)
+    good = await anywhere.local.probe_command(binding, ONE, CommandProbe(argv=("test", "-e", "ok")))
+    bad = await anywhere.local.probe_command(binding, ONE, CommandProbe(argv=("test", "-e", "missing")))
+    slow = await anywhere.local.probe_command(binding, ONE, CommandProbe(argv=("sleep", "61235"), timeout_seconds=0.3))
+    assert (good.healthy, good.evidence) == (True, "exit code 0")
+    assert (bad.healthy, bad.evidence) == (False, "exit code 1")
+    assert (slow.healthy, slow.evidence) == (False, "did not end in time")
+    assert anywhere.processes_of("61235") == []
+    with pytest.raises(NotFound):
+        await anywhere.local.probe_command(binding, TWO, CommandProbe(argv=("true",)))
+
+
+async def test_a_plain_directory_is_its_content_and_a_change_after_planning_is_refused(plain: World) -> None:
+    source = plain.root / "site"
+    source.mkdir()
+    (source / "app.py").write_text(SERVICE.format(word="plain"), encoding="utf-8")
+    binding = plain.binding(source)
+    release = await plain.release(binding)
+    assert release.content.identity.startswith("sha256:")
+    await plain.up(binding, ONE)
+    assert fetched(plain.port) == "plain"
+    with pytest.raises(InvalidArguments, match="no refs"):
+        await plain.local.resolve(binding, "main")
+    (source / "app.py").write_text("changed", encoding="utf-8")
+    stale = release.model_copy(update={"content": release.content.model_copy(update={"identity": "sha256:" + "0" * 64})})
+    with pytest.raises(Exception, match="changed after it was planned"):
+        await plain.local.deploy(stale, TWO, replaces=ONE)
+    assert fetched(plain.port) == "plain"
+
+
+async def test_odd_deployment_ids_never_become_paths(plain: World) -> None:
+    binding = plain.binding(plain.repository())
+    for odd in ("../x", "", ".", "..", "a/b", "a\0b", "-x"):
+        with pytest.raises(InvalidArguments):
+            await plain.local.status(binding, DeploymentId(odd))

@@ -1,4 +1,4 @@
-"""How a server process sees to it that a worker is alive."""
+"""How a server process sees to it that a worker is alive. The worker's room is imported when there is work, not before."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,11 @@ from ops_mcp.config import Config
 
 
 def waker(config: Config) -> Callable[[], None]:
-    """What a server calls after it committed work. Until the worker's room is joined here, it starts nothing."""
-    _ = config
-    return _nothing
+    """What a server calls after it committed work: quick, and never raises."""
 
+    def wake() -> None:
+        from ops_mcp.worker import waker  # psutil and the operations, which a server that only reads never needs
 
-def _nothing() -> None:
-    """The work waits for a worker that somebody else started."""
+        waker(config)()
+
+    return wake

@@ -62,9 +62,13 @@ class Talk:
 
 
 @contextmanager
-def talking(*arguments: str) -> Iterator[Talk]:
-    command = [sys.executable, "-m", "tests.wire.stdio_server", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def talking(
+    arguments: tuple[str, ...] = (), *, module: str = "tests.wire.stdio_server", env: dict[str, str] | None = None
+) -> Iterator[Talk]:
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | (env or {}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     try:
         yield Talk(process)
     finally:
@@ -123,7 +127,7 @@ def test_an_exception_stays_inside_on_a_2025_connection_too():
 
 @pytest.mark.parametrize("arguments", [(), ("debug",)])
 def test_stdout_carries_json_rpc_and_nothing_else(arguments: tuple[str, ...]):
-    with talking(*arguments) as talk:
+    with talking(arguments) as talk:
         talk.send(call(1, "print"), call(2, "crash"), call(3, 5), call(4, "x", "no_such_tool"), call(5, "unencodable"))
         for request in (1, 2, 3, 4, 5):
             talk.reply(request)

@@ -3,95 +3,33 @@
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import anyio
-import httpx2
 import pytest
-from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
+from mcp import MCPError
 
 from ops_mcp.config import Http
-from ops_mcp.domain.identity import Token
 from ops_mcp.errors import NotConfigured
-from ops_mcp.server import build
-from ops_mcp.web import application, door, listen, refuse_exposure, serve
-from tests.wire.fakes import TOOLS, FakeCalls, token
+from ops_mcp.web import listen, refuse_exposure
+from tests.wire.fakes import token
+from tests.wire.http_world import MODERN, Era, World, http_world, said
 
 pytestmark = pytest.mark.anyio
-
-META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
-MODERN = {
-    "accept": "application/json, text/event-stream",
-    "content-type": "application/json",
-    "mcp-protocol-version": "2026-07-28",
-    "mcp-method": "tools/call",
-    "mcp-name": "say",
-}
-
-
-@dataclass
-class FakeCredentials:
-    tokens: set[str] = field(default_factory=lambda: {"ops_ada", "ops_bob"})
-    turned: list[str] = field(default_factory=list[str])
-
-    async def known(self, token: Token) -> bool:
-        return token.secret.get_secret_value() in self.tokens
-
-    async def turned_away(self, address: str) -> None:
-        self.turned.append(address)
-
-
-@dataclass
-class World:
-    url: str
-    calls: FakeCalls
-    credentials: FakeCredentials
-    is_ready: list[bool]
-
-    def http(self, bearer: str | None = "ops_ada") -> httpx2.AsyncClient:
-        headers = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=10)
-
-    @asynccontextmanager
-    async def client(self, era: Literal["legacy", "auto"], bearer: str = "ops_ada") -> AsyncIterator[Client]:
-        async with self.http(bearer) as http:
-            transport = streamable_http_client(f"{self.url}/mcp", http_client=http)
-            async with Client(transport, mode=era) as client:
-                yield client
-
-
-def said(text: object) -> dict[str, Any]:
-    params = {"name": "say", "arguments": {"text": text}, "_meta": META}
-    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    http = Http(port=0, max_body_bytes=4096, allowed_hosts=("ops.example.com",), allowed_origins=("https://app.example.com",))
-    calls, credentials, is_ready = FakeCalls(), FakeCredentials(), [True]
-
-    async def ready() -> bool:
-        return is_ready[0]
-
-    app = application(build(calls, TOOLS, door=door), http, credentials, ready=ready)
-    bound = listen(http)
-    stop = anyio.Event()
-    async with anyio.create_task_group() as group:
-        group.start_soon(partial(serve, app, bound, http, stop=stop))
-        yield World(f"http://127.0.0.1:{bound.getsockname()[1]}", calls, credentials, is_ready)
-        stop.set()
+    async with http_world() as world:
+        yield world
 
 
 @pytest.fixture(params=["legacy", "auto"])
-def era(request: pytest.FixtureRequest) -> Literal["legacy", "auto"]:
+def era(request: pytest.FixtureRequest) -> Era:
     return request.param
 
 
-async def test_a_known_token_calls_in_both_eras_and_is_the_credential(world: World, era: Literal["legacy", "auto"]):
+async def test_a_known_token_calls_in_both_eras_and_is_the_credential(world: World, era: Era):
     async with world.client(era) as client:
         result = await client.call_tool("say", {"text": "hi"})
     assert result.structured_content == {"said": "hi"}
@@ -130,7 +68,7 @@ async def test_a_token_in_the_address_is_no_credential(world: World):
     assert reply.status_code == 401
 
 
-async def test_a_revoked_token_is_out_on_the_next_request_of_an_open_session(world: World, era: Literal["legacy", "auto"]):
+async def test_a_revoked_token_is_out_on_the_next_request_of_an_open_session(world: World, era: Era):
     async with world.client(era) as client:
         await client.call_tool("say", {"text": "hi"})
         world.credentials.tokens.remove("ops_ada")
@@ -201,7 +139,7 @@ async def test_a_body_that_is_no_json_is_a_parse_error(world: World, body: bytes
     assert json.loads(reply.content)["error"]["code"] == -32700
 
 
-async def test_an_exception_stays_inside(world: World, era: Literal["legacy", "auto"]):
+async def test_an_exception_stays_inside(world: World, era: Era):
     async with world.client(era) as client:
         for text in ("crash", "unencodable"):
             with pytest.raises(MCPError) as caught:
@@ -209,7 +147,7 @@ async def test_an_exception_stays_inside(world: World, era: Literal["legacy", "a
             assert (caught.value.code, caught.value.message) == (-32603, "Internal error")
 
 
-async def test_progress_and_cancellation_travel(world: World, era: Literal["legacy", "auto"]):
+async def test_progress_and_cancellation_travel(world: World, era: Era):
     seen: list[float] = []
 
     async def on_progress(done: float, total: float | None, message: str | None) -> None:

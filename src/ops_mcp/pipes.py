@@ -43,7 +43,7 @@ async def serve(
     replies = Replies(wire.write_fd)
     lines = Lines(wire.read_fd, replies, line_limit=line_limit, ending=ending)
     try:
-        with _signals_end(lines):
+        with signals_end(lines):
             await server.run(lines, replies, server.create_initialization_options())
     finally:
         lines.close()
@@ -197,7 +197,7 @@ class Lines:
 
 
 @contextmanager
-def _signals_end(lines: Lines) -> Generator[None]:
+def signals_end(lines: Lines) -> Generator[None]:
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:

@@ -33,12 +33,16 @@ class Replies:
         os.set_blocking(fd, False)
 
     async def send(self, item: SessionMessage, /) -> None:
+        message = item.message
+        answers = message.id if isinstance(message, JSONRPCResponse | JSONRPCError) else None
+        await self.send_line(encoded(message), answers=answers)
+
+    async def send_line(self, line: bytes, *, answers: RequestId | None) -> None:
+        """Send one encoded message, which ends the request `answers`; waits for room if the client reads too slowly."""
         if self._broken:
             raise anyio.BrokenResourceError
-        message = item.message
-        self.write(encoded(message))
-        if isinstance(message, JSONRPCResponse | JSONRPCError):
-            self.answered(message.id)
+        self.write(line)
+        self.answered(answers)
         if len(self._buffer) > _BUFFER_HIGH and not self._hurried:
             await self._room_to_write()
 

@@ -1,4 +1,4 @@
-"""A real process that serves the fakes over stdio, started by the transport's tests. `python -m tests.wire.stdio_server [debug]`."""
+"""A real process that serves the fakes over stdio for the transport tests: `python -m tests.wire.stdio_server [debug]`."""
 
 import logging
 import sys

@@ -1,0 +1,65 @@
+"""Serves one MCP client over standard input and output: opens the app, joins server and transport, leaves in time."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import anyio
+from mcp import stdio_server
+
+from ops_mcp import pipes
+from ops_mcp.call import call
+from ops_mcp.config import Config
+from ops_mcp.server import build, stdio_door
+from ops_mcp.startup import open_app
+from ops_mcp.wire import Wire
+
+log = logging.getLogger(__name__)
+
+HARD_STOP_SECONDS = 2.0
+"""Clients kill two seconds after they asked us to leave; what is still open then stays visibly `unknown` in the ledger."""
+
+
+async def serve_stdio(config: Config, wire: Wire | None, *, wake_worker: Callable[[], None]) -> None:
+    """Serve until the client's input ends or a signal arrives. `wire` is what `wire.claim` returned before the imports."""
+    for warning in config.warnings:
+        log.warning(warning)
+    if wire is None:
+        await _serve_files(config, wake_worker)
+        return
+    async with open_app(config, wake_worker=wake_worker) as opened:
+        server = build(partial(call, opened.app), opened.app.tools, door=stdio_door(config.token))
+        await pipes.serve(server, wire, ending=_leave_soon)
+
+
+async def _serve_files(config: Config, wake_worker: Callable[[], None]) -> None:
+    """Over the SDK's own transport: a terminal, a file, or Windows. Slower, and a signal cannot wake its reading thread."""
+    async with stdio_server() as (read, write):
+        async with open_app(config, wake_worker=wake_worker) as opened:
+            server = build(partial(call, opened.app), opened.app.tools, door=stdio_door(config.token))
+            with anyio.CancelScope() as serving:
+                _on_signals(serving.cancel)
+                await server.run(read, write, server.create_initialization_options())
+        if serving.cancel_called:
+            # The app is closed. Leaving the transport would wait for its thread, which waits for a line that nobody types.
+            os._exit(0)
+
+
+def _on_signals(act: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, act)
+        except NotImplementedError:  # Windows ends the process itself
+            return
+
+
+def _leave_soon() -> None:
+    """A thread, because what keeps us may be the event loop itself."""
+    timer = threading.Timer(HARD_STOP_SECONDS, os._exit, (1,))
+    timer.daemon = True
+    timer.start()

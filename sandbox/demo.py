@@ -7,6 +7,7 @@ import argparse
 import sys
 import time
 import tomllib
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,13 @@ def forge(exported: Path) -> None:
     exported.write_text(text.replace("not_permitted", "was_permitted", 1), encoding="utf-8")
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """The error inside the groups that open sessions wrap around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="tell it for a machine")
@@ -301,13 +309,14 @@ def main() -> int:
     world = World()
     try:
         closing = anyio.run(tell, Demo(story, world))
-    except NotTrue as claim:
-        story.end(failure=f"this did not hold: {claim}")
+    except (Exception, KeyboardInterrupt) as error:
+        cause = first_cause(error)
+        if not isinstance(cause, NotTrue):
+            # What the servers said is the first thing that somebody who sees this wants to know.
+            sys.stderr.write(world.servers_said())
+            traceback.print_exception(cause)
+        story.end(failure=f"this did not hold: {cause}" if isinstance(cause, NotTrue) else repr(cause))
         return 1
-    except BaseException:
-        # What the servers said is the first thing that somebody who sees this wants to know.
-        sys.stderr.write(world.servers_said())
-        raise
     finally:
         world.close()
     story.end(closing=closing)

@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 
 from ops_mcp.config import Isolation
-from ops_mcp.domain.places import Binding
+from ops_mcp.domain.places import Binding, EnvironmentName, ServiceName
 from ops_mcp.domain.releases import DeploymentId, Observed, Release
 from ops_mcp.providers.local import processes
 from ops_mcp.providers.local.home import Desk
@@ -93,7 +93,12 @@ class World:
             **options,
         }
         return Binding(
-            service=service, environment="sandbox", provider="local", options=given, env=env or {}, secrets=secrets or {}
+            service=ServiceName(service),
+            environment=EnvironmentName("sandbox"),
+            provider="local",
+            options=given,
+            env=env or {},
+            secrets=secrets or {},
         )
 
     async def release(self, binding: Binding, ref: str | None = None) -> Release:

@@ -11,6 +11,7 @@ import pytest
 from ops_mcp.domain.releases import DeploymentId, Presence
 from ops_mcp.errors import InvalidArguments, NotFound, OpsError
 from ops_mcp.providers.local import trees
+from ops_mcp.values import Json
 from tests.providers.local.fakes import World, commit, git
 
 pytestmark = pytest.mark.anyio
@@ -80,14 +81,12 @@ async def test_a_hostile_build_finds_nothing_and_gets_no_secret_of_the_service(c
     places = planted(confined)
     confined.secrets["key"] = "planted-service-secret"
     files = {"thief.py": THIEF, "app.py": "print(open('loot').read(), end='', flush=True)\n"}
-    build = [
-        "{python}",
-        "-c",
+    code = (
         "import subprocess, sys\n"
         "thief = subprocess.run([sys.executable, 'thief.py', *sys.argv[1:]], capture_output=True, text=True)\n"
-        "open('loot', 'w').write(thief.stdout)",
-        *places,
-    ]
+        "open('loot', 'w').write(thief.stdout)"
+    )
+    build: list[Json] = ["{python}", "-c", code, *places]
     binding = confined.binding(confined.repository(files), build=build, port=None, secrets={"KEY": "key"})
     with token_holder():
         await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
@@ -328,3 +327,24 @@ class token_holder:  # noqa: N801 - reads as what it stands for
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait(timeout=5)
+
+
+async def test_what_a_build_leaves_behind_is_sealed_whatever_it_did_to_it(confined: World) -> None:
+    code = (
+        "import os\n"
+        "os.mkdir('closed'); open('closed/x', 'w').close(); os.chmod('closed', 0)\n"
+        "os.mkfifo('pipe'); os.symlink('/etc/passwd', 'out'); open('tool', 'w').close(); os.chmod('tool', 0o6777)\n"
+    )
+    binding = confined.binding(
+        confined.repository({"app.py": "print('ok', flush=True)"}), build=["{python}", "-c", code], port=None
+    )
+    await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
+    observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
+    assert observed.untrusted_tail == ("ok",)
+    (made,) = [p for root in (confined.root, confined.runs) for p in root.glob("**/web/sandbox/releases/*")]
+    assert not (made / "pipe").exists()
+    assert (made / "closed").stat().st_mode & 0o7777 == 0o555
+    assert (made / "tool").stat().st_mode & 0o7777 == 0o555
+    assert made.stat().st_uid == os.getuid()
+    trees.remove(made)
+    assert not made.exists()

@@ -26,6 +26,7 @@ Narrate = Callable[[str], Awaitable[None]]
 
 _PREPARE_SECONDS = 60.0
 _MARGIN_SECONDS = 60.0
+_KEPT_DESKS = 30  # deployments whose logs and records are kept per service and environment
 
 
 async def in_silence(doing: str) -> None:
@@ -247,6 +248,9 @@ def _prune(ground: Ground, deployments: Sequence[DeploymentId | None]) -> None:
     """Never a release that runs, nor those of the deployments at hand; of the rest the newest used are kept."""
     keep = {path for desk in ground.home.desks() if _needed(desk, deployments) for path in _release_of(ground, desk)}
     releases.prune(ground.home, most=ground.options.keep_releases, keep=keep)
+    for desk in ground.home.desks()[:-_KEPT_DESKS]:
+        if not _needed(desk, deployments):
+            trees.remove(desk.path)
 
 
 def _needed(desk: Desk, deployments: Sequence[DeploymentId | None]) -> bool:

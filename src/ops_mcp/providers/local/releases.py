@@ -22,16 +22,16 @@ _PARTIAL = ".partial-"
 
 def new_partial(home: Home, final: Path) -> Path:
     """A fresh directory to make a release in; what an interrupted attempt at the same release left is removed."""
-    home.releases.mkdir(mode=0o711, parents=True, exist_ok=True)
+    trees.make_reachable(home.releases, mode=0o711)
     for left in home.releases.glob(f"{_PARTIAL}{final.name}-*"):
         trees.remove(left)
     partial = home.releases / f"{_PARTIAL}{final.name}-{secrets.token_hex(4)}"
-    partial.mkdir(mode=0o755)
+    trees.make_reachable(partial, mode=0o755)
     return partial
 
 
 async def export(mirror: Mirror, commit: str, into: Path) -> None:
-    """The commit's files, from our own mirror. Cancelling ends git, and the thread that unpacks meets the end of the stream."""
+    """The commit's files, from our own mirror. Cancelling ends git, and with it the thread that unpacks."""
     process = mirror.archive(commit)
     assert process.stdout is not None
     try:
@@ -44,7 +44,9 @@ async def export(mirror: Mirror, commit: str, into: Path) -> None:
         end_group(process.pid)
         process.wait()
     if code:
-        raise ProviderError("git archive failed.", hint="Deploy the ref again, so that its commit is fetched anew.", temporary=True)
+        raise ProviderError(
+            "git archive failed.", hint="Deploy the ref again, so that its commit is fetched anew.", temporary=True
+        )
 
 
 async def copy(source: Path, identity: str, into: Path) -> None:

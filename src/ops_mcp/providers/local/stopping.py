@@ -63,5 +63,6 @@ def _none_left(desk: Desk) -> bool:
 
 
 def _recorded(desk: Desk, nonce: str) -> bool:
+    """A keeper's record of this start, or of one that still runs: then a slow keeper of an earlier caller was faster."""
     started = desk.started()
-    return started is not None and started.nonce == nonce
+    return started is not None and (started.nonce == nonce or started.keeper_identity.lives)

@@ -109,10 +109,18 @@ def give_to(root: Path, uid: int) -> None:
             os.chown(Path(path, name), uid, uid, follow_symlinks=False)
 
 
+def make_reachable(path: Path, *, mode: int) -> None:
+    """Make a directory and what is missing on the way there with exactly this mode, whatever the umask."""
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(mode)
+
+
 def make_data(path: Path, uid: int | None) -> None:
     """The directory that a service may write to; it stays when releases change."""
     if not path.is_dir():
-        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        make_reachable(path.parent, mode=0o711)
         path.mkdir(mode=0o700)
     if uid is not None:
         os.chown(path, uid, uid)
@@ -121,6 +129,7 @@ def make_data(path: Path, uid: int | None) -> None:
 def seal(root: Path) -> None:
     """Make a built tree ours, readable by all and writable by nobody; what is neither file, directory nor link is removed."""
     ours = os.geteuid() == 0
+    _open_up(root)
     for path, folders, files in os.walk(root, topdown=False):
         for name in (*files, *folders):
             _seal_one(Path(path, name), ours=ours)
@@ -129,9 +138,16 @@ def seal(root: Path) -> None:
 
 def remove(root: Path) -> None:
     """Remove a tree, also a sealed one; a missing one is fine."""
-    for path, _, _ in os.walk(root):
-        Path(path).chmod(0o700)
+    _open_up(root)
     shutil.rmtree(root, ignore_errors=True)
+
+
+def _open_up(root: Path) -> None:
+    """Let us walk everywhere: a build may leave directories that not even their owner can read."""
+    for path, folders, _ in os.walk(root):
+        for folder in (Path(path), *(Path(path, name) for name in folders)):
+            if not folder.is_symlink():
+                folder.chmod(0o700)
 
 
 def _seal_one(path: Path, *, ours: bool) -> None:

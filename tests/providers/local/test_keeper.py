@@ -1,0 +1,72 @@
+"""The keeper's own promises: bounded logs, no words of ours, nothing started for a starter that died."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops_mcp.domain.releases import DeploymentId, Presence
+from ops_mcp.providers.local import keeper
+from tests.providers.local.fakes import World
+
+pytestmark = pytest.mark.anyio
+
+ONE = DeploymentId("dep_1")
+KEEPER = Path(keeper.__file__).parent
+
+
+async def test_output_is_rotated_long_lines_are_cut_and_the_tail_spans_files(plain: World) -> None:
+    code = "import sys\nfor n in range(60000): print('line', n, 'x' * 200)\nprint('y' * 100000)\nsys.stdout.write('no newline')\n"
+    binding = plain.binding(plain.repository({"app.py": code}), port=None)
+    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
+    logs = list((plain.root / "state/local/web/sandbox/deployments/dep_1/logs").iterdir())
+    assert 1 < len(logs) <= 5
+    assert all(log.stat().st_size < (2 << 20) + 40_000 for log in logs)
+    tail = list(await plain.local.tail(binding, ONE, 12_000))
+    assert len(tail) == 12_000
+    assert tail[-1] == "no newline"
+    assert tail[-2].startswith("yyy")
+    assert len(tail[-2]) <= 2000
+    assert tail[0].startswith("line ")
+    numbers = [int(line.split()[1]) for line in tail[:-2]]
+    assert numbers == list(range(60_000 - len(numbers), 60_000))
+
+
+async def test_bytes_that_are_no_text_do_not_break_the_tail(plain: World) -> None:
+    code = "import sys\nsys.stdout.buffer.write(b'\\xff\\xfe\\x00 odd\\n')\n"
+    binding = plain.binding(plain.repository({"app.py": code}), port=None)
+    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    observed = await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
+    assert observed.untrusted_tail[0].endswith(" odd")
+
+
+def test_an_order_cut_short_by_the_death_of_its_writer_starts_nothing(tmp_path: Path) -> None:
+    order = json.dumps({"argv": ["touch", str(tmp_path / "ran")]}).encode()
+    for mode in ("keep", "run"):
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", KEEPER, mode], check=False, input=order[:-3], capture_output=True, timeout=10
+        )
+        assert (done.returncode, done.stdout) == (125, b"")
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_the_keeper_carries_no_environment_and_no_word_of_the_service_in_its_arguments(plain: World) -> None:
+    binding = plain.binding("sample", run=[], env={"SAMPLE_GREETING": "planted-greeting"})
+    await plain.up(binding, ONE)
+    (pid,) = plain.living()
+    assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    assert arguments[1:] == [b"-I", b"-S", os.fsencode(KEEPER), b"keep", b""]
+
+
+async def test_a_keeper_imports_nothing_of_ops_mcp_and_stays_small(plain: World) -> None:
+    binding = plain.binding("sample", run=[])
+    await plain.up(binding, ONE)
+    (pid,) = plain.living()
+    fields = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    private = next(int(line.split()[1]) for line in fields if line.startswith("RssAnon"))
+    assert private < 16_000

@@ -160,5 +160,5 @@ def terminal(**_: Any) -> None:
 
     Without a command, ops-mcp serves MCP over standard input and output; with --remote URL it passes the calls on to a server
     elsewhere. Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 not found, 5 not verified, 6 unavailable, 7 not configured,
-    130 interrupted.
+    8 verified only up to a record, 130 interrupted.
     """

@@ -2,11 +2,10 @@
 
 import click
 
-from ops_mcp import serving
+from ops_mcp import serving, worker
 from ops_mcp.cli.app import command
 from ops_mcp.cli.desk import Desk
 from ops_mcp.cli.paint import Reply, note
-from ops_mcp.cli.waking import waker
 
 
 @command("serve", seconds=None)
@@ -18,5 +17,15 @@ async def serve_command(desk: Desk, *, host: str | None, port: int | None) -> Re
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = config.settings.evolve(http=config.settings.http.evolve(**changes))
     config = config.model_copy(update={"settings": settings})
-    await serving.serve_http(config, wake_worker=waker(config), started=lambda url: note(f"Serving MCP at {url}"))
+    worker.refuse_other_worker(config)
+    beside = None if settings.worker == "external" else worker.work_inside
+    await serving.serve_http(config, wake_worker=_nothing, started=_say, beside=beside)
     return Reply({"served": True}, ("Stopped.",))
+
+
+def _say(url: str) -> None:
+    note(f"Serving MCP at {url}")
+
+
+def _nothing() -> None:
+    """The worker runs beside the server, or somebody else's does; each looks for work by itself."""

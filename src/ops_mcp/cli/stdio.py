@@ -24,20 +24,25 @@ def serve(*, remote: str | None, config_dir: Path | None, state_dir: Path | None
 def _serve_here(wire: Wire | None, config_dir: Path | None, state_dir: Path | None) -> int:
     import anyio  # the server and all it needs, from here on
 
-    from ops_mcp import config, serving
+    from ops_mcp import config, stdio
     from ops_mcp.cli.waking import waker
 
     found = config.load(os.environ, config_dir=config_dir, state_dir=state_dir)
     _collect_again()
-    anyio.run(lambda: serving.serve_stdio(found, wire, wake_worker=waker(found)))
+    anyio.run(lambda: stdio.serve_stdio(found, wire, wake_worker=waker(found)))
     return 0
 
 
 def _bridge(wire: Wire | None, url: str) -> int:
-    from ops_mcp.errors import Unsupported
+    import anyio  # the HTTP client and what it needs, only here
 
+    from ops_mcp.bridge import bridge
+    from ops_mcp.values import Secret
+
+    token = os.environ.get("OPS_MCP_TOKEN")
     _collect_again()
-    raise Unsupported(f"The bridge to {url} is not joined yet ({'pipes' if wire else 'files'}).", hint="Serve here for now.")
+    anyio.run(lambda: bridge(url, Secret(token) if token is not None else None, wire))
+    return 0
 
 
 def _collect_again() -> None:

@@ -1,4 +1,4 @@
-"""How a server process sees to it that a worker is alive. The worker's room is imported when there is work, not before."""
+"""How a server process sees to it that a worker is alive, without importing the worker before there is work."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ from ops_mcp.config import Config
 
 
 def waker(config: Config) -> Callable[[], None]:
-    """What a server calls after it committed work: quick, and never raises."""
+    """What a server calls after it committed work."""
 
     def wake() -> None:
-        from ops_mcp.worker import waker  # psutil and the operations, which a server that only reads never needs
+        from ops_mcp import worker  # psutil and the operations; a server's first answer does not wait for them
 
-        waker(config)()
+        worker.waker(config)()
 
     return wake

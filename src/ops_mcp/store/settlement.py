@@ -13,7 +13,7 @@ from ops_mcp.store import counters, idempotency, refusals, reservations
 from ops_mcp.store.database import Transaction
 from ops_mcp.store.halts import bump_governance
 from ops_mcp.store.people import agent_named, update_agent
-from ops_mcp.values import JsonObject
+from ops_mcp.values import Json, JsonObject
 
 OUTCOMES = ("done", "failed", "refused", "needs_approval", "cancelled", "unknown")
 
@@ -61,7 +61,7 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
             verdict=settlement.outcome,
             code=settlement.code,
             reason=settlement.reason,
-            data={**settlement.data, "tokens": settlement.cost.tokens, "usd_micros": settlement.cost.usd_micros},
+            data={**settlement.data, "cost": cost_of(settlement.cost)},
         )
     )
 
@@ -122,10 +122,15 @@ def reconcile(tx: Transaction, *, alive: Callable[[str], bool], at: datetime) ->
                 operation=held.operation,
                 verdict="unknown",
                 reason="the server that admitted this call ended before it could say how the call came out",
-                data={"tokens": held.cost.tokens, "usd_micros": held.cost.usd_micros},
+                data={"cost": cost_of(held.cost)},
             )
         )
     return len(lost)
+
+
+def cost_of(cost: Cost) -> Json:
+    """Calls, tokens and micro-dollars as records carry them, so that counters can be rebuilt."""
+    return [cost.calls, cost.tokens, cost.usd_micros]
 
 
 def _credit(tx: Transaction, held: reservations.Reservation, actual: Cost) -> None:

@@ -61,13 +61,18 @@ class Talk:
         return self.process.returncode, self._rest + out, err
 
 
+def clean() -> dict[str, str]:
+    """This environment without what would configure or authenticate the process under test."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OPS_MCP_")}
+
+
 @contextmanager
 def talking(
     arguments: tuple[str, ...] = (), *, module: str = "tests.wire.stdio_server", env: dict[str, str] | None = None
 ) -> Iterator[Talk]:
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | (env or {}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=ROOT, env=clean() | (env or {}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         yield Talk(process)

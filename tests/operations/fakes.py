@@ -92,12 +92,15 @@ class FakeProvider:
     dies_after: dict[str, float] = field(default_factory=dict[str, float])
     blind: bool = False
     squatted: bool = False
+    crashes: bool = False
 
     async def resolve(self, binding: Binding, ref: str | None) -> Content:
         return Content(identity=ref or "v1", ref=ref or "")
 
     async def deploy(self, release: Release, deployment: DeploymentId, *, replaces: DeploymentId | None) -> Observed:
         self._fail("deploy")
+        if self.crashes:
+            raise ZeroDivisionError
         if release.content.identity == "hangs":
             await anyio.sleep_forever()
         return self._put(release, deployment, replaces)

@@ -85,6 +85,8 @@ def _clearance(tx: Transaction, course: Course) -> Clearance:
     held_by = operations.lock(tx, deployment, at=course.parts.clock())
     if held_by is not None:
         return Clearance(held_by=held_by)
+    if (deployment.service, deployment.environment) in course.parts.restarting:
+        return Clearance(held_by="a restart by supervision")
     serving = deployments.serving_in(tx, deployment.service, deployment.environment)
     return Clearance(serving=serving.id if serving else None)
 

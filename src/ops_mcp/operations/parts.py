@@ -1,7 +1,7 @@
 """What operations work with: the ports, the clock and the patience that whoever starts them passes in."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -60,6 +60,8 @@ class Parts:
     reins: Reins
     patience: Patience = Patience()
     redact: Redact = str
+    restarting: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Places where supervision restarts a service right now; a release there waits for it."""
 
     def provider(self, release: Release) -> Provider:
         """The provider a release is bound to. Raises `NotConfigured` naming those there are."""

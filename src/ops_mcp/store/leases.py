@@ -1,6 +1,9 @@
 """The lease under which one worker advances operations. Its fence only ever grows, and every write of a worker checks it."""
 
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 from ops_mcp.domain.outcomes import Record
@@ -57,7 +60,7 @@ def take(tx: Transaction, claim: Claim, *, at: datetime, seconds: float, dead_fe
     held = read(tx)
     if held is None or not held.is_live(at) or held.fence == dead_fence:
         return _write(tx, Lease(claim, (held.fence if held else 0) + 1, at + timedelta(seconds=seconds)), at=at)
-    _refuse_other_ground(held.claim, claim)
+    refuse_other_ground(held.claim, claim)
     if is_newer(claim.version, than=held.claim.version):
         return _store(tx, held._replace(wanted_by=claim.version))
     raise InProgress(
@@ -102,12 +105,30 @@ async def present(db: Database) -> Lease | None:
     return _lease(rows[0]) if rows else None
 
 
-def is_newer(version: str, *, than: str) -> bool:
-    """Whether `version` is later in its numbers; what is no number counts as none."""
-    return _numbers(version) > _numbers(than)
+def peek(path: Path) -> Lease | None:
+    """The lease read without opening the database for work: for processes that only ask whether a worker is alive."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+            rows = connection.execute("SELECT fence, expires_at, body FROM leases WHERE name = ?", (WORKER,)).fetchall()
+    except sqlite3.Error:
+        return None
+    return _lease(rows[0]) if rows else None
 
 
-def _refuse_other_ground(held: Claim, claim: Claim) -> None:
+def work_waits(path: Path) -> bool:
+    """Whether something is committed and not final, or serves: then a worker should be alive."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+            rows = connection.execute(
+                "SELECT 1 FROM operations WHERE final = 0 UNION ALL SELECT 1 FROM deployments WHERE serving = 1 LIMIT 1"
+            ).fetchall()
+    except sqlite3.Error:
+        return False
+    return bool(rows)
+
+
+def refuse_other_ground(held: Claim, claim: Claim) -> None:
+    """Raises `Conflict` naming what differs, when a worker serves another installation on the same database."""
     if held.ground == claim.ground and (held.schema_version == claim.schema_version or held.version != claim.version):
         return
     ours, theirs = claim.ground.json_value(), held.ground.json_value()
@@ -118,6 +139,11 @@ def _refuse_other_ground(held: Claim, claim: Claim) -> None:
         " `ops-mcp worker stop`.",
         details={"held": theirs, "claimed": ours},
     )
+
+
+def is_newer(version: str, *, than: str) -> bool:
+    """Whether `version` is later in its numbers; what is no number counts as none."""
+    return _numbers(version) > _numbers(than)
 
 
 def _write(tx: Transaction, lease: Lease, *, at: datetime) -> Lease:

@@ -169,6 +169,12 @@ async def stored_approval(db: Database, approval: str) -> StoredApproval | None:
     return next((_approval(row) for row in await db.fetch(f"{_APPROVAL} WHERE id = ?", approval)), None)
 
 
+async def approvals_to_run(db: Database, at: datetime) -> tuple[StoredApproval, ...]:
+    """Granted ones whose call the worker is asked to make, and may still make."""
+    rows = await db.fetch(f"{_APPROVAL} WHERE state = 'granted' AND use_by > ? ORDER BY id", at.isoformat())
+    return tuple(stored for stored in map(_approval, rows) if stored.approval.run_requested)
+
+
 async def recent_approvals(db: Database, *, limit: int) -> tuple[StoredApproval, ...]:
     """Newest first, whatever their state."""
     return tuple(_approval(row) for row in await db.fetch(f"{_APPROVAL} ORDER BY id DESC LIMIT ?", limit))

@@ -1,0 +1,246 @@
+"""The worker's process: what starts it, detached from every client, and what it is made of. Does not speak MCP."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+from typing import BinaryIO
+
+import anyio
+import psutil
+
+from ops_mcp import __version__
+from ops_mcp.app import App
+from ops_mcp.call import call
+from ops_mcp.config import Config, load
+from ops_mcp.domain.calls import ApprovalId
+from ops_mcp.domain.identity import AgentName, Client, OnBehalf
+from ops_mcp.errors import InProgress, OpsError
+from ops_mcp.operations.loop import Desk, Rhythm, work
+from ops_mcp.operations.parts import Parts, Reins
+from ops_mcp.operations.probing import prober
+from ops_mcp.startup import Opened, now, open_app, this_process
+from ops_mcp.store import leases, settlement
+from ops_mcp.store.leases import Claim, Ground, Lease
+from ops_mcp.store.people import StoredApproval, approvals_to_run
+from ops_mcp.store.schema import SCHEMA_VERSION
+
+log = logging.getLogger(__name__)
+
+_LOG_BYTES = 5 * 2**20
+_KEPT_OF_THE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SYSTEMROOT")
+_DETACH = (
+    "import os; hasattr(os, 'fork') and os.fork() and os._exit(0); from ops_mcp.worker import main; raise SystemExit(main())"
+)
+"""The first child forks before it imports anything and ends, so that a client that kills its process tree misses the worker."""
+
+
+def waker(config: Config) -> Callable[[], None]:
+    """What a server calls when there is work: starts a detached worker unless one is alive. Quick, and never raises."""
+    if config.settings.worker != "auto":
+        return _nothing
+    return lambda: log.debug("worker started: %s", ensure_worker(config, environ=os.environ))
+
+
+def ensure_worker(config: Config, *, environ: Mapping[str, str]) -> bool:
+    """Start a detached worker unless a live one of this version or a newer one holds the lease; whether one was started."""
+    held = _at_work(config)
+    if held is not None and not leases.is_newer(__version__, than=held.claim.version):
+        return False
+    try:
+        _start_detached(config, environ)
+    except OSError as error:
+        log.error("no worker could be started: %s", error)  # noqa: TRY400  # the reason is the error itself
+        return False
+    return True
+
+
+async def keep_worker(config: Config, *, every_seconds: float = 5.0) -> None:
+    """Start a worker whenever there is work and none is alive: after a kill, a crash, or a restart of the host."""
+    wake = waker(config)
+    while True:
+        if leases.work_waits(config.database_path):
+            wake()
+        await anyio.sleep(every_seconds)
+
+
+def refuse_other_worker(config: Config) -> None:
+    """Raises `Conflict` when a live worker serves this database with another configuration or state directory."""
+    held = _at_work(config)
+    if held is not None:
+        leases.refuse_other_ground(held.claim, claim_of(config))
+
+
+def _at_work(config: Config) -> Lease | None:
+    held = leases.peek(config.database_path)
+    return held if held is not None and held.is_live(now()) and not is_gone(held.claim) else None
+
+
+async def work_inside(opened: Opened) -> None:
+    """Work inside a server's process (`worker = "inline"`) for as long as it runs."""
+    while True:
+        try:
+            await work(desk_of(opened, Rhythm(exits_when_idle=False)), Reins())
+        except InProgress as error:
+            log.info("%s", error.message)
+        await anyio.sleep(1)
+
+
+def main() -> int:
+    """The detached worker's entry: everything it needs is in its environment and the configuration that this names."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    try:
+        config = load(os.environ)
+        anyio.run(_work_until_told, config)
+    except InProgress as error:
+        log.info("%s", error.message)
+    except OpsError as error:
+        log.error("%s %s", error.message, error.hint)  # noqa: TRY400  # an expected refusal needs no traceback
+        return 7
+    return 0
+
+
+async def _work_until_told(config: Config) -> None:
+    reins = Reins()
+    async with open_app(config, wake_worker=_nothing) as opened, anyio.create_task_group() as group:
+        group.start_soon(_pull_on_signals, reins)
+        await work(desk_of(opened, Rhythm(exits_when_idle=config.settings.worker == "auto")), reins)
+        group.cancel_scope.cancel()
+
+
+async def _pull_on_signals(reins: Reins) -> None:
+    with anyio.open_signal_receiver(SIGTERM, SIGINT) as signals:
+        async for _ in signals:
+            reins.pull()
+
+
+def desk_of(opened: Opened, rhythm: Rhythm) -> Desk:
+    """The loop's desk over an opened app."""
+    app = opened.app
+    called: set[ApprovalId] = set()
+    return Desk(
+        database=opened.database,
+        claim=claim_of(opened.config),
+        parts=partial(_parts, opened),
+        clock=app.clock,
+        sleep=anyio.sleep,
+        is_gone=is_gone,
+        chores=(partial(_reconcile, opened), partial(_run_granted, opened, called)),
+        rhythm=rhythm,
+    )
+
+
+def claim_of(config: Config) -> Claim:
+    """This process as a worker of this installation."""
+    host, pid, started = this_process().rsplit("/", 2)
+    ground = Ground(
+        config_dir=str(config.config_dir.resolve()),
+        state_dir=str(config.state_dir.resolve()),
+        database=config.settings.database_url or str(config.database_path.resolve()),
+    )
+    return Claim(
+        holder=f"worker/{host}/{pid}/{started}",
+        version=__version__,
+        schema_version=SCHEMA_VERSION,
+        ground=ground,
+        host=host,
+        pid=int(pid),
+        pid_started=float(started),
+    )
+
+
+def is_gone(claim: Claim) -> bool:
+    """Whether the claim's process ran on this host and does not live any more; False where that cannot be known."""
+    return claim.host == socket.gethostname() and claim.pid > 0 and not _lives(claim.pid, claim.pid_started)
+
+
+def _parts(opened: Opened, fence: int, reins: Reins) -> Parts:
+    app = opened.app
+    return Parts(
+        database=opened.database,
+        providers=app.world().providers,
+        probe=prober(app.clock),
+        settle=settlement.settle_operation,
+        clock=app.clock,
+        sleep=anyio.sleep,
+        fence=fence,
+        reins=reins,
+        redact=lambda text: app.redactor().text(text),
+    )
+
+
+async def _reconcile(opened: Opened) -> None:
+    """Settle as unknown what a server admitted and did not live to settle."""
+    at = opened.app.clock()
+    lost = await opened.database.write(lambda tx: settlement.reconcile(tx, alive=_holder_lives, at=at), vital=True)
+    if lost:
+        log.warning("%d calls were interrupted; they are recorded as unknown", lost)
+
+
+async def _run_granted(opened: Opened, called: set[ApprovalId]) -> None:
+    """Make the calls whose approval an operator granted with --run, each once, as the agent whose plan it is."""
+    waiting = [a for a in await approvals_to_run(opened.database, opened.app.clock()) if a.approval.id not in called]
+    async with anyio.create_task_group() as group:
+        for stored in waiting:
+            called.add(stored.approval.id)
+            group.start_soon(_call_for, opened.app, stored)
+
+
+async def _call_for(app: App, stored: StoredApproval) -> None:
+    approval, plan = stored.approval, stored.plan
+    arguments = dict(plan.arguments)
+    if approval.idempotency_key is not None:
+        arguments["idempotency_key"] = approval.idempotency_key
+    credential = OnBehalf(operation=f"approval {approval.id}", agent=AgentName(approval.agent))
+    outcome = await call(app, credential, Client(name="worker", transport="worker"), plan.tool, arguments)
+    log.info("ran %s for %s: %s", plan.tool, approval.id, type(outcome).__name__)
+
+
+def _start_detached(config: Config, environ: Mapping[str, str]) -> None:
+    """Its own session, output into its own log, and an environment rebuilt from the configuration: no agent's token."""
+    own = {name: environ[name] for name in _KEPT_OF_THE_ENVIRONMENT if name in environ}
+    own |= {"OPS_MCP_CONFIG": str(config.config_dir.resolve()), "OPS_MCP_STATE": str(config.state_dir.resolve())}
+    if config.settings.database_url:
+        own["OPS_MCP_DATABASE_URL"] = config.settings.database_url
+    config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _log_file(config.state_dir / "worker.log") as out:
+        # -P: the directory it starts in must not be a place to import from.
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", _DETACH],
+            env=own,
+            cwd=config.state_dir,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+
+
+def _log_file(path: Path) -> BinaryIO:
+    """Open for appending, readable by its owner alone; one that has grown large becomes the old one."""
+    if path.exists() and path.stat().st_size > _LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+
+
+def _holder_lives(holder: str) -> bool:
+    """Whether the process that a reservation names lives; what runs on another host is taken to."""
+    host, pid, started = holder.rsplit("/", 2)
+    return host != socket.gethostname() or _lives(int(pid), float(started))
+
+
+def _lives(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _nothing() -> None:
+    """Nobody needs to be woken: this is the worker, or somebody else starts it."""

@@ -1,0 +1,134 @@
+"""The worker's loop over the fake place: it takes up what is committed, outlives crashes, and leaves when idle or told."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ops_mcp.errors import Conflict, InProgress
+from ops_mcp.operations.loop import Desk, Rhythm, acquire, work
+from ops_mcp.operations.parts import Parts, Reins
+from ops_mcp.store import leases
+from ops_mcp.store.leases import Claim
+from tests.operations.fakes import World, claim_of, open_world
+
+pytestmark = pytest.mark.anyio
+
+RHYTHM = Rhythm(lease_seconds=60, renew_seconds=10, poll_seconds=0.5, idle_seconds=30, crash_pause_seconds=1)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[World]:
+    async with open_world(tmp_path) as opened:
+        yield opened
+
+
+def desk(world: World, *, holder: str = "worker", version: str = "0.1.0", gone: str = "first", rhythm: Rhythm = RHYTHM) -> Desk:
+    """A desk of a worker that knows `gone` to be dead."""
+
+    def parts(fence: int, reins: Reins) -> Parts:
+        return replace(world.parts, fence=fence, reins=reins)
+
+    def is_gone(claim: Claim) -> bool:
+        return claim.holder == gone
+
+    return Desk(
+        database=world.database,
+        claim=claim_of(holder, version=version),
+        parts=parts,
+        clock=world.time.clock,
+        sleep=world.time.sleep,
+        is_gone=is_gone,
+        rhythm=rhythm,
+    )
+
+
+@asynccontextmanager
+async def working(desk: Desk, reins: Reins) -> AsyncGenerator[None]:
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, desk, reins)
+            yield
+            reins.pull()
+
+
+async def until_final(world: World, deployment: str) -> str:
+    with anyio.fail_after(20):
+        while (state := await world.state(deployment)) not in {
+            "healthy",
+            "rolled_back",
+            "down",
+            "unknown",
+            "cancelled",
+            "failed",
+        }:
+            await anyio.sleep(0.001)
+    return state
+
+
+async def test_the_loop_runs_what_is_committed_while_it_works(world: World) -> None:
+    async with working(desk(world), Reins()):
+        await world.deploy("v1")
+        assert await until_final(world, "dep_1") == "healthy"
+        await world.deploy("broken")
+        assert await until_final(world, "dep_2") == "rolled_back"
+    assert world.provider.running == ["v1"]
+
+
+async def test_an_idle_worker_leaves_and_gives_its_lease_back(world: World) -> None:
+    with anyio.fail_after(20):
+        await work(desk(world), Reins())
+    lease = await leases.present(world.database)
+    assert lease is not None
+    assert not lease.is_live(world.time.now)
+
+
+async def test_a_worker_with_a_supervised_service_does_not_leave(world: World) -> None:
+    reins = Reins()
+    async with working(desk(world), reins):
+        await world.deploy("v1")
+        await until_final(world, "dep_1")
+        start = world.time.now
+        with anyio.fail_after(20):
+            while (world.time.now - start).total_seconds() < 5 * RHYTHM.idle_seconds:
+                await anyio.sleep(0.001)
+        assert not reins.pulled
+
+
+async def test_a_second_worker_is_told_that_one_is_at_work(world: World) -> None:
+    with anyio.fail_after(20), pytest.raises(InProgress):
+        await acquire(desk(world, gone="nobody", rhythm=replace(RHYTHM, lease_seconds=2)))
+
+
+async def test_a_worker_of_another_installation_is_refused_aloud(world: World) -> None:
+    other = replace(desk(world, gone="nobody"), claim=claim_of("worker", state_dir="elsewhere"))
+    with anyio.fail_after(20), pytest.raises(Conflict, match="another state_dir"):
+        await acquire(other)
+
+
+async def test_a_newer_version_takes_over_at_a_step_boundary_and_nothing_is_repeated(world: World) -> None:
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, desk(world), Reins())
+            await world.deploy("v1")
+            while await world.state("dep_1") != "watching":
+                await anyio.sleep(0.001)
+            newer = Reins()
+            group.start_soon(work, desk(world, holder="newer", version="0.2.0", gone="nobody"), newer)
+            assert await until_final(world, "dep_1") == "healthy"
+            newer.pull()
+    assert world.provider.effects == ["start dep_1 v1"]
+    lease = await leases.present(world.database)
+    assert lease is not None
+    assert lease.claim.version == "0.2.0"
+
+
+async def test_an_operation_that_crashes_the_worker_again_and_again_is_given_up_as_unknown(world: World) -> None:
+    world.provider.crashes = True
+    async with working(desk(world), Reins()):
+        await world.deploy("v1")
+        assert await until_final(world, "dep_1") == "unknown"
+    assert "failed on it several times" in (await world.get("dep_1")).detail

@@ -12,6 +12,7 @@ from ops_mcp.domain.identity import Caller, Client, Credential, Effect, Unknown
 from ops_mcp.domain.outcomes import Done, Failed, NeedsApproval, Outcome, Refused
 from ops_mcp.domain.releases import DeploymentId, OperationId, Plan
 from ops_mcp.errors import Code, NotFound, OpsError, Problem, Unavailable
+from ops_mcp.governance.refusals import waiting_for
 from ops_mcp.ports import Ops, Progress
 from ops_mcp.store.ledger import Admitted, Asked, Begun, Denied, NewIds, Repeated, budget_name
 from ops_mcp.store.settlement import Settlement
@@ -114,7 +115,8 @@ async def _commit(request: Request, parsed: Parsed, admitted: Admitted, plan: Pl
         case Denied():
             return Refused(admitted.call.id, commitment.problem, commitment.verdict)
         case Asked():
-            return NeedsApproval(admitted.call.id, commitment.problem, commitment.approval, plan)
+            problem = waiting_for(commitment.problem, commitment.approval)
+            return NeedsApproval(admitted.call.id, problem, commitment.approval, plan)
         case Repeated():
             deployment = DeploymentId(commitment.bound.deployment) if commitment.bound.deployment else None
             return await _finish(request, tool, Committed(deployment), admitted)

@@ -1,6 +1,6 @@
 """What a refusal says: what was wrong, what is valid, who can grant it and when it may work. Decides nothing."""
 
-from ops_mcp.domain.calls import Call
+from ops_mcp.domain.calls import Approval, Call
 from ops_mcp.domain.identity import Agent, Anonymous, Caller, Level, Risk, System, Tier, Unknown
 from ops_mcp.domain.places import Environment
 from ops_mcp.errors import Code, Problem
@@ -160,6 +160,16 @@ def needs_approval(call: Call, why: str) -> Problem:
         message=f"A person must approve this {call.tool}: {why}.",
         hint="The plan is stored with an approval id once the call is made without dry_run. An operator answers with "
         "`ops-mcp approve ID`; `approval` waits for the answer. Then repeat the same call unchanged.",
+    )
+
+
+def waiting_for(problem: Problem, approval: Approval) -> Problem:
+    """The same refusal once the request is stored: its id, and until when somebody can answer."""
+    until = approval.answer_by.strftime("%H:%M:%S UTC")
+    return problem.evolve(
+        hint=f"An operator answers with `ops-mcp approve {approval.id}` until {until}; `approval` waits for the answer. "
+        "Then repeat the same call unchanged.",
+        details={**problem.details, "approval": approval.id, "plan": approval.plan_digest, "state": approval.state.value},
     )
 
 

@@ -14,7 +14,7 @@ from ops_mcp.store.chain import GENESIS
 from ops_mcp.store.database import Database, SqlValue
 from ops_mcp.values import JsonObject, canonical, digest
 
-MOST_ENTRIES = 200
+MOST_ENTRIES = 500
 
 _WINDOW = 20_000
 _WINDOWS = 10
@@ -123,7 +123,8 @@ async def export(database: Database, run: Run) -> AsyncGenerator[bytes]:
             expected += 1
             yield b'{"id":%d,"hash":"%s","body":%s}\n' % (number, hash.encode(), body.encode())
             if signature is not None:
-                yield canonical({"head": number, "hash": head_hash, "key": key, "signature": signature}) + b"\n"
+                head = (number, head_hash.encode(), key.encode(), signature.encode())
+                yield b'{"head":%d,"hash":"%s","key":"%s","signature":"%s"}\n' % head
         if expected <= high:
             raise Conflict(
                 f"Record {expected} is missing.", hint="Run `ops-mcp audit verify`; if retention is running, try again."
@@ -145,8 +146,11 @@ def _conditions(query: TrailQuery) -> tuple[list[str], list[SqlValue]]:
 
 
 def _text(moment: datetime | None) -> str | None:
-    """A moment as the ledger's text begins; cut to the second, because stored times have a fraction or none."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S") if moment else None
+    """A moment as the ledger's text begins; cut to the second, because stored times have a fraction or none. Naive is UTC."""
+    if moment is None:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _cursor(query: TrailQuery, below: int) -> str:

@@ -26,8 +26,8 @@ async def test_eight_processes_spend_exactly_five_hundred_calls(tmp_path: Path) 
 
 
 async def test_unequal_prices_never_overspend_a_cent_and_settle_exactly(tmp_path: Path) -> None:
-    limits = "[budgets.read]\nusd_micros_per_day = 100000\n[prices]\nservices = 700\nwhoami = 1100\ndeployments = 1300\n"
-    reports = await _spend(tmp_path, limits + _NO_RATES, attempts=25, tools=("services", "whoami", "deployments"))
+    limits = "[budgets.read]\nusd_micros_per_day = 100000\n[prices]\nservices = 700\naudit = 1100\ndeployments = 1300\n"
+    reports = await _spend(tmp_path, limits + _NO_RATES, attempts=25, tools=("services", "audit", "deployments"))
     assert {code for r in reports for code in r["seen"]} == {"done", "over_budget"}
     async with house(tmp_path) as home:
         rows = await home.database.fetch("SELECT usd_micros FROM spend WHERE scope LIKE 'ada:%' AND length(win) = 10")

@@ -78,7 +78,9 @@ def run_cases(policy: Policy, cases: Iterable[Case]) -> tuple[CaseResult, ...]:
 def parse_cases(text: str, *, toml: bool) -> tuple[Case, ...]:
     """Cases from TOML (`[[case]]` tables) or JSON lines. Raises `InvalidArguments` naming the case that cannot be read."""
     try:
-        rows: object = tomllib.loads(text).get("case", []) if toml else [json.loads(line) for line in text.splitlines() if line.strip()]
+        rows: object = (
+            tomllib.loads(text).get("case", []) if toml else [json.loads(line) for line in text.splitlines() if line.strip()]
+        )
     except ValueError as error:
         hint = "Write [[case]] tables, or one JSON object a line."
         raise InvalidArguments(f"The cases cannot be read: {error}.", hint=hint) from error

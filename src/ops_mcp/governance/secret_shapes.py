@@ -42,6 +42,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape("google", ("AIza", "ya29.", "GOCSPX-"), r"AIza[\w-]{35}|ya29\.[\w-]{20,}|GOCSPX-[\w-]{20,}"),
     Shape("aws", ("AKIA", "ASIA", "ABIA", "ACCA", "A3T"), r"(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}"),
     Shape("aws-bedrock", ("ABSK", "bedrock-api"), r"ABSK[A-Za-z0-9+/=]{100,}|bedrock-api-key-[A-Za-z0-9+/=]{20,}"),
+    Shape("jwt", ("ZXlK",), r"ZXlK[A-Za-z0-9+/=_-]{20,}"),
     Shape("npm", ("npm_",), r"(?i)npm_[a-z0-9]{36,}"),
     Shape("pypi", ("pypi-",), r"pypi-[\w-]{50,}"),
     Shape("vercel", ("vcp_", "vck_", "vci_", "vca_", "vcr_"), r"vc[pkiar]_[A-Za-z0-9]{20,}"),
@@ -51,7 +52,9 @@ SHAPES: tuple[Shape, ...] = (
     Shape("airtable", ("pat",), r"pat[A-Za-z0-9]{14}\.[a-f0-9]{64}"),
     Shape("alibaba", ("LTAI",), r"LTAI[A-Za-z0-9]{20}"),
     Shape("artifactory", ("AKCp", "cmVmd"), r"AKCp[A-Za-z0-9]{60,}|cmVmd[A-Za-z0-9]{55,}"),
-    Shape("authress", (".acc",), r"(?:sc|ext|authress)_[a-z0-9A-Z]{5,30}\.[a-zA-Z0-9]{4,6}\.acc[_-][a-zA-Z0-9.+/_=-]{30,}"),
+    Shape(
+        "authress", (".acc",), r"(?:sc|ext|scauth|authress)_[a-z0-9A-Z]{5,30}\.[a-zA-Z0-9]{4,6}\.acc[_-][a-zA-Z0-9.+/_=-]{30,}"
+    ),
     Shape("azure", ("Q~",), r"[\w~.]{3}\dQ~[\w~.-]{31,34}"),
     Shape("clickhouse", ("4b1d",), r"4b1d[A-Za-z0-9]{38}"),
     Shape("clojars", ("clojars_",), r"(?i)clojars_[a-z0-9]{50,}"),
@@ -103,27 +106,30 @@ SHAPES: tuple[Shape, ...] = (
     Shape("atlassian", ("ATATT3", "ATCTT3"), r"AT[AC]TT3[\w=-]{50,}"),
     Shape("newrelic", ("NRAK-",), r"NRAK-[A-Z0-9]{27}"),
 )
-"""Forms with a prefix of their own. None is shorter than 16 characters, which lets plain prose pass at once."""
+"""Forms with a prefix of their own. None is shorter than 13 characters, which lets plain prose pass at once."""
 
 MARKED = "[REDACTED:"
-SHORTEST_SHAPE = 16
+SHORTEST_SHAPE = 13
 
 _PASSWORDS = r"passw(?:or)?d|passwd|passphrase|pwd"
 _TOKENS = (
     r"secret|credentials?|token|(?<![a-z])auth(?![a-z])|(?:api|app|access|private|secret|signing|encryption|client|account|service|auth|license"
     r"|insert|user|admin|shared|global|master|storage|deploy)[ _.-]?key"
 )
-_GAP = r"[\w.-]{0,40}[\"'`\\ \t]{0,4}(?::{1,3}=|=>|\?=|[:=])[\"'`\\ \t=]{0,5}"
+_GAP = r"[\w.-]{0,40}[\"'`\\ \t]{0,4}(?::{1,3}=|=>|\?=|\|\||[:=>])[\"'`\\ \t=]{0,5}"
 _NOT_YET = r"(?!\[REDACTED:)"
 _QUOTES = r"[\"'\\\s]{0,4}"
 _QUOTED = r"[^\s\"'`,;&\\][^\"'`\n\r]{0,255}(?=[\"'`])"
-_HARMLESS = r"(?!\d{1,12}(?![\w.-])|(?:true|false|null|none|bearer|basic)\b)"
+_HARMLESS = r"(?!\d{1,12}(?:\.\d{1,6})?(?:[\s,;.)}\]%]|$)|(?:true|false|null|none|bearer|basic)\b)"
+
+_VENDORS = ("meraki", "cohere", "co_api_key", "okta", "privateai", "private_ai", "private-ai", "sumo")
 
 NAMED: tuple[Shape, ...] = (
     Shape(
         "authorization",
         ("authorization",),
-        rf"(?i)authorization{_QUOTES}[:=]{_QUOTES}(?:[a-z]{{3,12}} {{1,3}})?{_NOT_YET}([^\s\"'\\,;]{{6,4096}})",
+        rf"(?i)authorization{_QUOTES}[:=]{_QUOTES}(?![a-z]{{3,12}}[ \t]{{1,3}}\[REDACTED:)(?:[a-z]{{3,12}}[ \t]{{1,3}})?"
+        rf"{_NOT_YET}([^\s\"'\\,;]{{6,4096}})",
     ),
     Shape("authorization", ("bearer",), rf"(?i)bearer[ \t:=]{{1,3}}{_NOT_YET}([\w.~+/=|-]{{16,}})"),
     Shape("authorization", ("basic",), r"(?i)basic[ \t]{1,3}([a-z0-9+/]{16,}={0,2}|[a-z0-9+/]{6,}={1,2})"),
@@ -132,8 +138,16 @@ NAMED: tuple[Shape, ...] = (
     Shape(
         "curl",
         ("curl",),
-        rf"(?i)curl[^\n]{{0,512}}?[ \t](?:-u|--user)[ \t=]{{1,3}}[\"']?(?:[^\s\"':]{{0,128}}:)?{_NOT_YET}([^\s\"']{{3,256}})",
+        r"(?i)curl[\s\S]{0,512}?\s(?:-u|--user)(?:[ \t=]{0,3}[\"']?(?=\S{0,256}:)|[ \t=]{1,3}[\"']?)"
+        rf"{_NOT_YET}(\S{{3,512}})",
     ),
+    Shape(
+        "header",
+        ("-h", "--header"),
+        r"(?i)(?:-h|--header)[ \t=]{0,3}[\"']{0,2}[\w-]{0,40}(?:key|token|auth|secret)[\w-]{0,20}:[ \t]{0,4}"
+        rf"{_NOT_YET}([^\s\"']{{4,512}})",
+    ),
+    Shape("named", _VENDORS, rf"(?i)(?:{'|'.join(_VENDORS)})(?:{_GAP}|,){_NOT_YET}([\w=-]{{12,512}})"),
     Shape("password", ("pass", "pwd"), rf"(?i)(?:{_PASSWORDS}){_GAP}{_NOT_YET}({_QUOTED}|[^\s\"'`,;&\\]{{1,512}})"),
     Shape(
         "named",

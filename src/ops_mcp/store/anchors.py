@@ -53,16 +53,18 @@ def due(last_anchored: int, head: int, every: int) -> bool:
     return head - last_anchored >= every
 
 
-async def anchor_now(database: Database, places: Sequence[str], at: datetime, *, every: int = 1) -> tuple[Result, ...]:
+async def anchor_now(
+    database: Database, places: Sequence[str], at: datetime, *, every: int = 1, seconds: float = DEADLINE_SECONDS
+) -> tuple[Result, ...]:
     """Copy the newest signed head to every place that is at least `every` records behind, and remember it.
 
-    A place is a file path, opened for appending only, or a URL that takes a POST: https, or http on loopback. Each has ten
-    seconds. A place that fails is reported and holds up no other. Raises `NotConfigured` for a place that cannot be one.
+    A place is a file path, opened for appending only, or a URL that takes a POST: https, or http on loopback. Each has
+    `seconds`. A place that fails is reported and holds up no other. Raises `NotConfigured` for a place that cannot be one.
     """
     for place in places:
         _refuse_unsafe(place)
     head = await newest_head(database)
-    return tuple([await _anchor_at(database, place, head, at, every) for place in places])
+    return tuple([await _anchor_at(database, place, head, at, every=every, seconds=seconds) for place in places])
 
 
 async def newest_head(database: Database) -> Anchor | None:
@@ -102,15 +104,15 @@ def shown(place: str) -> str:
     return f"{urlsplit(place).scheme}://{urlsplit(place).hostname}#{text_digest(place)[7:15]}"
 
 
-async def _anchor_at(database: Database, place: str, head: Anchor | None, at: datetime, every: int) -> Result:
+async def _anchor_at(database: Database, place: str, head: Anchor | None, at: datetime, *, every: int, seconds: float) -> Result:
     last = await last_anchored(database, place)
     if head is None or not due(last, head.number, every):
         return UpToDate(shown(place), last)
     try:
-        with anyio.fail_after(DEADLINE_SECONDS):
+        with anyio.fail_after(seconds):
             await (_post(place, head, at) if "://" in place else _append(Path(place), head, at))
     except TimeoutError:
-        return NotAnchored(shown(place), f"it did not answer within {DEADLINE_SECONDS:.0f} seconds")
+        return NotAnchored(shown(place), f"it did not answer within {seconds:g} seconds")
     except OSError as error:
         return NotAnchored(shown(place), error.strerror or "it cannot be reached")
     await database.write(
@@ -145,8 +147,8 @@ async def _post(url: str, head: Anchor, at: datetime) -> None:
     import httpx2  # heavy, and most installations anchor into a file
 
     line = anchor_line(head, at)
-    try:
-        async with httpx2.AsyncClient(timeout=DEADLINE_SECONDS, follow_redirects=False, trust_env=False) as client:
+    try:  # the caller's deadline covers the whole exchange, which a timeout per read would not
+        async with httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=False) as client:
             answer = await client.post(url, json={"text": f"ops-mcp anchor `{line}`", "anchor": _fields(head)})
     except httpx2.HTTPError as error:
         raise ConnectionError(0, f"it cannot be reached ({type(error).__name__})") from error

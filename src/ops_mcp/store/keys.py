@@ -179,7 +179,8 @@ def _write_new(path: Path, content: bytes) -> None:
             f"{path} cannot be written: {error.strerror}.", hint="Make its directory writable for this user."
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def _sync_directory(directory: Path) -> None:

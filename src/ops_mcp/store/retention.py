@@ -1,5 +1,6 @@
 """Retention: old records leave the database only as whole, exported, signed segments whose removal the chain itself reports."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -105,7 +106,8 @@ async def _export_segment(database: Database, run: Run, segment: Path) -> str:
     except OSError as error:
         raise _unwritable(segment, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 async def _proved(run: Run, segment: Path, signer: Signer) -> str:
@@ -158,7 +160,8 @@ def _write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def _private(path: Path) -> BinaryIO:

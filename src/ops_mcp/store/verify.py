@@ -134,7 +134,9 @@ def verify(
     given = sorted(anchors, key=lambda a: a.number)
     question = Question(keys, "", frozenset(a.number for a in given), every_signature)
     try:
-        parts = [read(f, question, processes, progress) for f in (*segments, file)]
+        present = read(file, question, processes, progress)
+        question = question._replace(wanted=question.wanted | {stub.recorded for stub in present.stubs})
+        parts = [*(read(segment, question, processes, progress) for segment in segments), present]
     except (sqlite3.Error, OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) or "unable to open" in str(error):
             raise Unusable(f"the file cannot be opened ({error})") from error

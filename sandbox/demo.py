@@ -20,8 +20,10 @@ from sandbox.world import AgentSession, Reply, World, curl, free_port
 
 ENVIRONMENTS = ("sandbox", "staging", "production")
 # Short windows, so that the demonstration ends soon; the defaults are 60 seconds to verify and 300 to watch.
-HEALTH = {"verify_seconds": 20.0, "watch_seconds": 4.0, "interval_seconds": 0.5, "successes": 2, "failures": 2}
+HEALTH = {"verify_seconds": 8.0, "watch_seconds": 3.0, "interval_seconds": 0.5, "successes": 2, "failures": 2}
 SPENDERS_READS = 6
+UNVERIFIED = 5
+"""The exit code of a verification that found something changed."""
 
 
 class Demo:
@@ -199,28 +201,25 @@ async def kill_switch(demo: Demo, agent: AgentSession) -> None:
 def verify(demo: Demo) -> tuple[str, ...]:
     story, world = demo.story, demo.world
     story.scene("The ledger is verified")
-    anchored = world.must("audit", "anchor", str(demo.anchor))
-    exported, key = world.home / "ledger.jsonl", world.home / "ledger.pub"
-    world.must("audit", "export", "--output", str(exported))
-    world.must("audit", "key", "--output", str(key))
-    story.say(anchored.out.strip())
-    verified = world.terminal("audit", "verify", str(exported), "--public-key", str(key), "--anchor", str(demo.anchor))
-    story.check("Every record from the first to the anchored head is what was written", true=verified.code == 0)
+    story.say(world.must("audit", "anchor", str(demo.anchor)).out.strip())
+    exported = world.home / "ledger.jsonl"
+    key = world.must("audit", "export", str(exported), "--json").data["public_key"]
+    evidence = (str(exported), "--public-key", key, "--anchor", str(demo.anchor))
+    verified = world.terminal("audit", "verify", *evidence)
+    story.check("Every record up to the anchored head is what was written", true=verified.code == 0, evidence=verified.err)
     forge(exported)
-    forged = world.terminal("audit", "verify", str(exported), "--public-key", str(key), "--anchor", str(demo.anchor))
+    forged = world.terminal("audit", "verify", *evidence)
     story.check(
-        "One changed word in one record is found",
-        true=forged.code != 0,
-        evidence=(forged.out or forged.err).strip().splitlines()[0],
+        "One changed word in one record is found", true=forged.code == UNVERIFIED, evidence=(forged.out or forged.err).strip()
     )
-    return tuple(line for line in verified.out.strip().splitlines() if line)
+    return ("ops-mcp audit verify ledger.jsonl --public-key ... --anchor heads.jsonl", *verified.out.strip().splitlines())
 
 
 def configure(demo: Demo) -> None:
     """The configuration file: an anchor outside the state directory, and a small budget for one agent."""
     demo.anchor.parent.mkdir(parents=True)
     demo.world.config.mkdir(parents=True)
-    settings = {"budgets": {"agents": {"spender": {"read": {"calls_per_hour": SPENDERS_READS}}}}}
+    settings = {"budgets": {"agents": {"spender": {"read": {"calls_per_day": SPENDERS_READS}}}}}
     (demo.world.config / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
 
 

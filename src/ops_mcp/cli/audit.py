@@ -1,18 +1,25 @@
 """`ops-mcp audit …`: the ledger for people: verify, search, export, anchor, retain."""
 
+import gzip
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import click
 
 from ops_mcp.cli.app import command, group
 from ops_mcp.cli.desk import Desk, parsed
-from ops_mcp.cli.paint import EXIT_UNANCHORED, EXIT_UNVERIFIED, Reply, Table, cell
+from ops_mcp.cli.paint import EXIT_FAILED, EXIT_UNANCHORED, EXIT_UNVERIFIED, Reply, Table, cell
 from ops_mcp.config import Config
-from ops_mcp.errors import InvalidArguments, NotConfigured
+from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound
+from ops_mcp.operator.verbs import Retain
 from ops_mcp.ports import TrailEntry, TrailQuery
-from ops_mcp.store import keys, verify
+from ops_mcp.store import anchors, keys, trail, verify
+from ops_mcp.store.chain import Signer
+from ops_mcp.store.retention import NothingOld, retain
 from ops_mcp.store.trail import StoredTrail
 from ops_mcp.values import JsonObject
 
@@ -27,7 +34,9 @@ _TELL_EVERY = 100_000
 @click.option(
     "--public-key", "public_keys", multiple=True, metavar="KEY", help="Its public key; this ledger's own, unless given."
 )
-@click.option("--anchor", "anchors", multiple=True, type=FILE, help="A file of anchors that somebody else keeps; repeatable.")
+@click.option(
+    "--anchor", "anchor_files", multiple=True, type=FILE, help="A file of anchors that somebody else keeps; repeatable."
+)
 @click.option("--segment", "segments", multiple=True, type=FILE, help="An exported segment of removed records, in order.")
 @click.option("--ledger", help="The id that the ledger must have.")
 def audit_verify(
@@ -35,7 +44,7 @@ def audit_verify(
     *,
     file: Path | None,
     public_keys: tuple[str, ...],
-    anchors: tuple[Path, ...],
+    anchor_files: tuple[Path, ...],
     segments: tuple[Path, ...],
     ledger: str | None,
 ) -> Reply:
@@ -46,7 +55,7 @@ def audit_verify(
     config = desk.config()
     given = public_keys or (own_public_key(config),)
     try:
-        known = [anchor for path in anchors for anchor in verify.read_anchors(path.read_text(encoding="utf-8"))]
+        known = [anchor for path in anchor_files for anchor in verify.read_anchors(path.read_text(encoding="utf-8"))]
         finding = verify.verify(
             file or config.database_path, given, known, segments=segments, ledger=ledger, progress=_progress(desk)
         )
@@ -115,3 +124,112 @@ def _row(entry: TrailEntry) -> tuple[str, ...]:
     at = str(body.get("at", ""))[:19].replace("T", " ")
     fields = ("kind", "caller", "tool", "environment", "service", "verdict", "reason")
     return str(entry.number), at, *(cell(body.get(name)) for name in fields)
+
+
+@command("export", group=audit_command, seconds=None)
+@click.argument("file", type=FILE)
+async def audit_export(desk: Desk, *, file: Path) -> Reply:
+    """Write the whole ledger to FILE, one JSON line each, for an auditor; a name ending in .gz is compressed."""
+    tell = _progress(desk) or _unheard
+    async with desk.database() as database:
+        run = await trail.whole_ledger(database)
+        try:
+            with _writing(file) as out:
+                written = 0
+                async for line in trail.export(database, run):
+                    out.write(line)
+                    written += 1
+                    tell(written)
+        except OSError as error:
+            raise NotConfigured(f"{file} cannot be written: {error.strerror}.", hint="Give another file.") from error
+    key = own_public_key(desk.config())
+    data: JsonObject = {"file": str(file), "ledger": run.ledger, "first": run.first, "last": run.last, "public_key": key}
+    check = f"ops-mcp audit verify {file} --public-key {key} --anchor FILE"
+    say = f"Records {run.first} to {run.last} are in {file}.\nTo check it: {check}"
+    return Reply(data, (say,))
+
+
+@command("anchor", group=audit_command)
+@click.argument("places", nargs=-1)
+async def audit_anchor(desk: Desk, *, places: tuple[str, ...]) -> Reply:
+    """Copy the newest signed head to PLACES (files or https URLs that somebody else owns), or to the configured ones.
+
+    Without any place the anchor is printed, to be pasted where nobody here can change it.
+    """
+    config = desk.config()
+    chosen = tuple(p if "://" in p else _absolute(p) for p in places) or config.settings.ledger.anchors
+    async with desk.database() as database:
+        if not chosen:
+            head = await anchors.newest_head(database)
+            if head is None:
+                raise NotFound("The ledger is empty, so there is nothing to anchor.", hint="Run: ops-mcp init")
+            line = anchors.anchor_line(head, desk.now())
+            return Reply({"anchor": line, "number": head.number}, (line,))
+        results = await anchors.anchor_now(database, chosen, desk.now())
+    failed = [r for r in results if isinstance(r, anchors.NotAnchored)]
+    rows = [_place(result) for result in results]
+    data: JsonObject = {"places": [{"place": place, "state": state, "detail": detail} for place, state, detail in rows]}
+    return Reply(data, (Table(("place", "state", "detail"), rows),), EXIT_FAILED if failed else 0)
+
+
+@command("retain", group=audit_command, signed=True, seconds=None)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--keep-days", type=click.IntRange(min=90), help="Keep records of so many days; the configured number, unless given."
+)
+@click.option("--reason", default="retention", show_default=True, help="Why; recorded.")
+@click.option("--dry-run", is_flag=True, help="Say what would be moved, and move nothing.")
+async def audit_retain(desk: Desk, *, directory: Path, keep_days: int | None, reason: str, dry_run: bool) -> Reply:
+    """Move old records into signed segments in DIRECTORY; a stub the verifier accepts stays. Anchor afterwards."""
+    config = desk.config()
+    where = _absolute(str(directory))
+    days = keep_days or config.settings.ledger.keep_days
+    hand = desk.signer()
+    key = keys.load_ledger_key(keys.ledger_key_path(config.state_dir))
+    async with desk.database() as database:
+        if not dry_run:
+            await desk.order(database, parsed(Retain, keep_days=days, directory=where, reason=reason), hand)
+        signer = Signer(await trail.ledger_id(database), key)
+        kept = await retain(database, signer, Path(where), keep_days=days, now=desk.now(), by=hand[0], dry_run=dry_run)
+    if isinstance(kept, NothingOld):
+        return Reply(
+            {"retained": 0, "cutoff": kept.cutoff.isoformat()}, (f"Nothing is older than {kept.cutoff:%Y-%m-%d %H:%M} UTC.",)
+        )
+    data: JsonObject = {"first": kept.first, "last": kept.last, "segment": str(kept.segment), "manifest": str(kept.manifest)}
+    verb = "would move" if dry_run else "are now"
+    say = f"Records {kept.first} to {kept.last} {verb} in {kept.segment}. Anchor now: ops-mcp audit anchor"
+    return Reply({**data, "retained": kept.last - kept.first + 1, "written": not dry_run}, (say,))
+
+
+@contextmanager
+def _writing(file: Path) -> Generator[BinaryIO]:
+    """A file for its owner alone that appears under its name only when it is whole."""
+    draft = file.with_name(f".{file.name}.part")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+            if file.suffix == ".gz":
+                with gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as packed:
+                    yield cast(BinaryIO, packed)
+            else:
+                yield out
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _place(result: anchors.Result) -> tuple[str, str, str]:
+    match result:
+        case anchors.Anchored():
+            return result.place, "ok", f"record {result.number}"
+        case anchors.UpToDate():
+            return result.place, "ok", f"record {result.number} already"
+        case anchors.NotAnchored():
+            return result.place, "fail", result.why
+
+
+def _unheard(_written: int) -> None:
+    """Progress that nobody watches."""

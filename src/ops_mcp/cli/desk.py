@@ -19,7 +19,7 @@ from ops_mcp.domain.identity import OperatorName
 from ops_mcp.errors import InvalidArguments, NotConfigured, NotPermitted, Unauthenticated
 from ops_mcp.operator.acts import Terms, carry_out
 from ops_mcp.operator.deeds import Deed
-from ops_mcp.operator.verbs import FreezeChanges, Kill, Name, Signed, Verb, message
+from ops_mcp.operator.verbs import FreezeChanges, Kill, Name, Retain, Signed, Verb, message
 from ops_mcp.ports import Clock
 from ops_mcp.secrets import others_may_read
 from ops_mcp.store import keys
@@ -140,7 +140,7 @@ class Desk:
         at = at or self.now()
         signature = keys.operator_signature(key, message(verb, by=by, at=at))
         signed = Signed(verb=verb, by=by, at=at, signature=signature)
-        vital = isinstance(verb, FreezeChanges | Kill)
+        vital = isinstance(verb, FreezeChanges | Kill | Retain)
         return await database.write(carry_out(signed, terms=operator_terms(self.config()), now=self.now()), vital=vital)
 
     async def order_alone(self, verb: Verb) -> Deed:

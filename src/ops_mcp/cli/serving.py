@@ -16,7 +16,7 @@ async def serve_command(desk: Desk, *, host: str | None, port: int | None) -> Re
     config = desk.config()
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = config.settings.evolve(http=config.settings.http.evolve(**changes))
-    config = config.model_copy(update={"settings": settings})
+    config = config.model_copy(update={"settings": settings, "served": True})
     worker.refuse_other_worker(config)
     beside = None if settings.worker == "external" else worker.work_inside
     await serving.serve_http(config, wake_worker=_nothing, started=_say, beside=beside)

@@ -20,6 +20,7 @@ from ops_mcp.operator.verbs import (
     FreezeChanges,
     Kill,
     ResetBudget,
+    Retain,
     RevokeAgent,
     RevokeOperator,
     RotateToken,
@@ -96,6 +97,8 @@ def _act(t: Transaction, signed: Signed, terms: Terms, now: datetime) -> Deed:
             return halting.act(t, verb, terms.environments, by=signed.by, now=now)
         case Approve() | Deny():
             return answers.answer(t, signed, verb, answers.Rules(terms.environments, terms.approvals), now)
+        case Retain():
+            return Deed("operator.retains", {"keep_days": verb.keep_days, "directory": verb.directory}, reason=verb.reason)
         case _:
             assert_never(verb)
 

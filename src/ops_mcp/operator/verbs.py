@@ -110,6 +110,15 @@ class ResetBudget(Value):
     reason: Reason
 
 
+class Retain(Value):
+    """Move records older than `keep_days` out of the database into signed segments."""
+
+    verb: Literal["audit retain"] = "audit retain"
+    keep_days: Annotated[int, Field(ge=90)]
+    directory: str
+    reason: Reason
+
+
 class Approve(Value):
     """`run` asks the worker to commit the stored plan once, as that agent. `plan_digest` is that of the plan the operator saw.
 
@@ -144,6 +153,7 @@ Verb: TypeAlias = Annotated[
     | FreezeChanges
     | Unfreeze
     | ResetBudget
+    | Retain
     | Approve
     | Deny,
     Field(discriminator="verb"),

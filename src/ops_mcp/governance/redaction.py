@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus, unquote
 
-from ops_mcp.governance.secret_shapes import MARKED, NAMED, SHAPES, SHORTEST_SHAPE, Shape, compiled, is_secret_name, occurs
+from ops_mcp.governance.secret_shapes import (
+    MARKED,
+    NAMED,
+    SHAPES,
+    SHORTEST_SHAPE,
+    Shape,
+    compiled,
+    holds_any,
+    is_secret_name,
+    occurs,
+)
 from ops_mcp.values import Json, JsonObject, Secret
 
 SHORTEST_KNOWN = 8
@@ -33,13 +43,13 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without secrets. Redact before cutting, or half a secret remains."""
-        if self._needle_texts and any(map(text.__contains__, self._needle_texts)):
+        if self._needle_texts and holds_any(text, self._needle_texts):
             text = self._without_known(text)
         if not text.isalnum():
             lowered = text.lower()
             if "-----begin" in lowered:
                 text = self._without_keys(text)
-            if any(map(lowered.__contains__, _NAMED_MARKS)):
+            if holds_any(lowered, _NAMED_MARKS):
                 text = self._without(NAMED, text)
         if len(text) < SHORTEST_SHAPE or max(map(len, text.split()), default=0) < SHORTEST_SHAPE:
             return text
@@ -108,7 +118,7 @@ class Redactor:
         return "".join(kept) + text[at:]
 
     def _without_shapes(self, text: str) -> str:
-        if any(map(text.__contains__, _EXACT_MARKS)) or any(map(text.lower().__contains__, _ANY_CASE_MARKS)):
+        if holds_any(text, _EXACT_MARKS) or holds_any(text.lower(), _ANY_CASE_MARKS):
             text = self._without(SHAPES, text)
         if ".ey" in text:
             text = _RUN.sub(self._without_web_token, text)
@@ -166,7 +176,7 @@ class Redactor:
         return run
 
     def _rule_for(self, decoded: str) -> str | None:
-        if any(map(decoded.__contains__, self._needle_texts)):
+        if holds_any(decoded, self._needle_texts):
             return "known"
         if _KEY_BEGIN.search(decoded):
             return "private-key"

@@ -176,7 +176,15 @@ def compiled(shape: Shape) -> re.Pattern[str]:
 
 def occurs(shape: Shape, text: str) -> bool:
     """Whether the shape may be in `text` at all."""
-    return any(map((text.lower() if shape.any_case else text).__contains__, shape.marks))
+    return holds_any(text.lower() if shape.any_case else text, shape.marks)
+
+
+def holds_any(text: str, marks: tuple[str, ...]) -> bool:
+    """Whether one of `marks` is in `text`. A bare loop is the fastest that Python has; every clean text pays for it."""
+    for mark in marks:  # noqa: SIM110  `any` over a generator takes twice as long
+        if mark in text:
+            return True
+    return False
 
 
 @lru_cache(maxsize=2048)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,7 @@ async def keep_worker(config: Config, *, every_seconds: float = 5.0) -> None:
     while True:
         if leases.work_waits(config.database_path):
             wake()
+        # A worker that was just started needs a moment until it holds the lease.
         await anyio.sleep(every_seconds)
 
 
@@ -210,7 +212,7 @@ def _start_detached(config: Config, environ: Mapping[str, str]) -> None:
     config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _log_file(config.state_dir / "worker.log") as out:
         # -P: the directory it starts in must not be a place to import from.
-        subprocess.Popen(
+        first = subprocess.Popen(
             [sys.executable, "-P", "-c", _DETACH],
             env=own,
             cwd=config.state_dir,
@@ -219,6 +221,8 @@ def _start_detached(config: Config, environ: Mapping[str, str]) -> None:
             stderr=out,
             start_new_session=True,
         )
+    # It ends as soon as it has forked; somebody must collect it, and a server's event loop has no time to wait.
+    threading.Thread(target=first.wait, daemon=True).start()
 
 
 def _log_file(path: Path) -> BinaryIO:

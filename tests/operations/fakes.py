@@ -93,6 +93,7 @@ class FakeProvider:
     blind: bool = False
     squatted: bool = False
     crashes: bool = False
+    unwell: bool = False
 
     async def resolve(self, binding: Binding, ref: str | None) -> Content:
         return Content(identity=ref or "v1", ref=ref or "")
@@ -129,6 +130,7 @@ class FakeProvider:
             release.content.identity == "breaks"
             and self.time.now - self.processes[observed.deployment].started < timedelta(seconds=30)
         )
+        healthy = healthy and not self.unwell
         return ProbeResult(healthy=healthy, at=self.time.now, evidence="HTTP 200" if healthy else "HTTP 500")
 
     @property

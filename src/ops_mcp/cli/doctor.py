@@ -14,7 +14,6 @@ from ops_mcp.store.database import unavailable
 from ops_mcp.store.leases import Lease
 from ops_mcp.values import JsonObject
 
-
 _OPERATORS = "SELECT COUNT(*) FROM operators WHERE revoked_at IS NULL"
 
 

@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from ops_mcp import errors, tools
 from ops_mcp.cli.app import terminal
+from ops_mcp.cli.paint import EXIT_CODES
 from ops_mcp.config import EnvironmentSettings, Settings
 from ops_mcp.domain.places import Binding
 from ops_mcp.providers.local.options import Options
@@ -185,7 +186,12 @@ def _command(path: tuple[str, ...], command: click.Command) -> str:
 
 
 def _exit_codes() -> str:
-    return ""
+    """Which errors end a command with which code; the other codes are in the terminal's own help, which comes next."""
+    kinds: dict[int, list[str]] = {}
+    for code, number in EXIT_CODES.items():
+        kinds.setdefault(number, []).append(f"`{code}`")
+    rows = [f"| {number} | {', '.join(codes)} |" for number, codes in sorted(kinds.items())]
+    return "| exit code | errors that end with it |\n|---|---|\n" + "\n".join(rows) + "\n"
 
 
 def errors_page() -> str:

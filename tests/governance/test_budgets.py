@@ -96,6 +96,18 @@ def test_a_call_larger_than_a_whole_limit_can_never_fit() -> None:
     assert found.limit == 1000
 
 
+@pytest.mark.parametrize("currency", ["calls", "tokens", "usd_micros"])
+@pytest.mark.parametrize("span", [0, 1])
+def test_each_currency_of_each_window_fits_up_to_its_limit_exactly(currency: str, span: int) -> None:
+    nothing = Cost(calls=0)
+    limit = getattr(OWN[span], currency)
+    full = tuple(w._replace(**{currency: limit}) if i == span else w for i, w in enumerate(windows()))
+
+    assert fits(full, nothing)
+    assert not fits(full, nothing.evolve(**{currency: 1}))
+    assert fits(full[:span] + full[span + 1 :], nothing.evolve(**{currency: 1}))
+
+
 amounts = st.integers(0, 2000)
 costs = st.builds(Cost, calls=st.integers(0, 30), tokens=amounts, usd_micros=amounts)
 

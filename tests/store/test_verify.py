@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ops_mcp.store import verify as program
 from ops_mcp.store.verify import Broken, BrokenBetween, Intact, IntactUpTo, Unusable, read_anchors, verify
 from tests.store.ledger_files import (
+    FINGERPRINT,
     KEY,
     LEDGER,
     PUBLIC,
@@ -26,6 +27,7 @@ from tests.store.ledger_files import (
     anchor,
     dumped,
     hashes_of,
+    head_signature,
     honest,
     record,
 )
@@ -203,6 +205,30 @@ def test_a_cut_that_forgot_the_heads_is_found_without_an_anchor(tmp_path: Path):
     assert (finding.last_good_head, finding.first_bad_head) == (6, 9)
 
 
+@pytest.mark.parametrize("attacked", range(1, 11))
+def test_a_rehashed_ledger_that_kept_the_genuine_heads_is_found_between_two_of_them(tmp_path: Path, attacked: int):
+    ledger = honest(10)
+    genuine = [(n, ledger.hashes[n - 1]) for n in ledger.heads]
+    bodies = [*ledger.bodies[: attacked - 1], record(99), *ledger.bodies[attacked:]]
+    forged = replace(ledger, bodies=bodies, hashes=hashes_of(bodies), head_hashes=genuine)
+    finding = verify(forged.write(tmp_path / "ops.db"), [PUBLIC])
+    assert isinstance(finding, BrokenBetween)
+    last, first = {1: (0, 3), 2: (0, 3), 3: (0, 3), 7: (6, 9), 8: (6, 9), 9: (6, 9), 10: (9, 10)}.get(attacked, (3, 6))
+    assert (finding.last_good_head, finding.first_bad_head) == (last, first)
+
+
+def test_a_record_with_another_number_is_named_even_when_its_head_was_signed_again(tmp_path: Path):
+    ledger = honest(5)
+    anchors = ledger.anchors([5])
+    head_hashes = [(3, ledger.hashes[2]), (6, ledger.hashes[4])]
+    renumbered = replace(ledger, ids=[1, 2, 3, 4, 6], head_hashes=head_hashes)
+    file = renumbered.write(tmp_path / "ops.db")
+    for given_anchors in ([], anchors):
+        finding = verify(file, [PUBLIC], given_anchors)
+        assert isinstance(finding, Broken)
+        assert finding.record == 5
+
+
 def test_a_tail_without_a_signed_head_is_not_believed(tmp_path: Path):
     ledger = honest(10)
     appended = replace(ledger, heads=[3, 6, 9])
@@ -336,6 +362,22 @@ def test_the_program_runs_alone_and_its_exit_says_the_verdict(tmp_path: Path):
     assert (code, "after record 3, up to record 6" in said) == (1, True)
     assert run(str(tmp_path / "missing"), *with_anchor)[0] == 2
     assert run(str(file), "--public-key", "x")[0] == 2
+
+
+def test_an_export_that_begins_after_another_hash_than_the_first_is_not_believed(tmp_path: Path):
+    bodies = [record(n) for n in range(1, 4)]
+    for previous, verdict in (("0" * 64, IntactUpTo), ("f" * 64, Broken)):
+        hashes = hashes_of(bodies, previous)
+        lines = [dumped({"first": 1, "format": 1, "ledger": LEDGER, "previous": previous, "stubs": []})]
+        lines += [
+            b'{"id":%d,"hash":"%s","body":%s}' % (n, h.encode(), b)
+            for n, (b, h) in enumerate(zip(bodies, hashes, strict=True), 1)
+        ]
+        signed = (hashes[2], FINGERPRINT, head_signature(3, hashes[2]))
+        lines.append('{{"head":3,"hash":"{}","key":"{}","signature":"{}"}}'.format(*signed).encode())
+        file = tmp_path / "ledger.jsonl"
+        file.write_bytes(b"\n".join(lines) + b"\n")
+        assert isinstance(verify(file, [PUBLIC]), verdict)
 
 
 def test_anchors_are_read_out_of_pasted_text():

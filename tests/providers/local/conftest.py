@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,18 +35,29 @@ def plain(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture(params=["bubblewrap", "uid", "none"])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def everywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Once per confinement, none included."""
-    if reason := reason_to_skip(request.param):
-        pytest.skip(reason)
-    with world(tmp_path, request.param) as made:
+    with confined_by(request.param, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["bubblewrap", "none"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """Below bubblewrap's own processes and without them: for what depends on the process tree."""
+    with confined_by(request.param, tmp_path) as made:
         yield made
 
 
 @pytest.fixture(params=["bubblewrap", "uid"])
 def confined(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Once per real confinement."""
-    if reason := reason_to_skip(request.param):
+    with confined_by(request.param, tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def confined_by(mode: str, root: Path) -> Iterator[World]:
+    if reason := reason_to_skip(mode):
         pytest.skip(reason)
-    with world(tmp_path, request.param) as made:
+    with world(root, mode) as made:
         yield made

@@ -20,6 +20,7 @@ from ops_mcp.domain.places import Binding, EnvironmentName, ServiceName
 from ops_mcp.domain.releases import DeploymentId, Observed, Release
 from ops_mcp.providers.local import processes
 from ops_mcp.providers.local.home import Desk
+from ops_mcp.providers.local.isolation import MARK
 from ops_mcp.providers.local.observing import tree_of
 from ops_mcp.providers.local.place import Local
 from ops_mcp.values import Json, Secret
@@ -130,6 +131,10 @@ class World:
         assert started is not None
         return started.keeper_identity.tree()
 
+    def logs(self, deployment: str) -> Path:
+        """Where the deployment's log files are."""
+        return self.root / "state/local/web/sandbox/deployments" / deployment / "logs"
+
     def living(self) -> list[int]:
         """Keepers of this world that live."""
         pids: list[int] = []
@@ -151,7 +156,7 @@ class World:
             desk.want_nothing()
             if started is not None:
                 processes.send(tree_of(started), signal.SIGKILL)
-            processes.send(processes.marked("OPS_MCP_DEPLOYMENT", desk.deployment), signal.SIGKILL)
+            processes.send(processes.marked(MARK, desk.mark), signal.SIGKILL)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 from ops_mcp.domain.releases import DeploymentId, Presence
 from ops_mcp.errors import InvalidArguments, NotFound, OpsError
 from ops_mcp.providers.local import trees
+from ops_mcp.providers.local.isolation import Mode, python_for
 from ops_mcp.values import Json
 from tests.providers.local.fakes import World, commit, git
 
@@ -101,6 +102,20 @@ async def test_the_thief_finds_the_loot_when_nothing_confines_it(plain: World) -
     await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
     observed = await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert "config/secrets/key" in observed.untrusted_tail[-1]
+
+
+async def test_the_file_system_of_a_service_under_bubblewrap_is_a_short_list(confined: World) -> None:
+    if confined.mode != "bubblewrap":
+        pytest.skip("another uid sees the host's file system, as far as it may read it")
+    code = "import os\nfor folder in ('/', '/etc', '/tmp', '/data'): print(*sorted(os.listdir(folder)), flush=True)\n"
+    binding = confined.binding(confined.repository({"app.py": code}), port=None)
+    await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
+    observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
+    root, etc, temporary, data = (set(line.split()) for line in observed.untrusted_tail)
+    system = {"app", "bin", "data", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp", "usr"}
+    assert root - system <= {Path(python_for(Mode.bubblewrap)).parts[1]}
+    assert not {"shadow", "sudoers", "ssh", "environment"} & etc
+    assert (temporary, data) == (set(), set())
 
 
 async def test_a_confined_service_sees_no_process_but_its_own_under_bubblewrap(confined: World) -> None:
@@ -220,6 +235,8 @@ async def test_commits_of_forks_are_not_deployable_by_ref_or_by_id(plain: World)
     for ref in ("refs/pull/1/head", "pull/1/head", forked, forked[:12]):
         with pytest.raises(NotFound):
             await plain.local.resolve(binding, ref)
+    (mirror,) = plain.root.glob("state/mirrors/*.git")
+    assert git(mirror, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
 
 
 async def test_only_refs_that_the_operator_allowed_are_deployable_and_a_raw_id_only_below_them(plain: World) -> None:

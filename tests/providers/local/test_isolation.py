@@ -73,7 +73,7 @@ def test_another_uid_is_taken_inside_bubblewrap_by_root_only() -> None:
         ("/home/someone/.pyenv/versions/3.12/bin/python", ("/home/someone/.pyenv/versions/3.12",)),
         ("/opt/tool/run", ("/opt/tool",)),
         ("/srv/bin/web", ("/srv/bin/web",)),
-        ("/home/bin/web", ("/home/bin/web",)),
+        ("/var/bin/web", ("/var/bin/web",)),
         ("/nix/store/abc-python/bin/python", ("/nix/store",)),
     ],
 )

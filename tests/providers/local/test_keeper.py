@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from ops_mcp.domain.releases import DeploymentId, Presence
 from ops_mcp.providers.local import keeper
+from ops_mcp.providers.local.home import Desk
 from tests.providers.local.fakes import World
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +54,50 @@ def test_an_order_cut_short_by_the_death_of_its_writer_starts_nothing(tmp_path: 
         )
         assert (done.returncode, done.stdout) == (125, b"")
     assert not (tmp_path / "ran").exists()
+
+
+def kept(directory: Path, *, nonce: str, run: list[str]) -> bytes:
+    """What the keeper answers to an order given to it directly."""
+    order = {
+        "argv": run,
+        "options": [],
+        "env": {"PATH": os.defpath},
+        "start_in": "/",
+        "uid": None,
+        "depth": 0,
+        "directory": str(directory),
+        "deployment": "dep_1",
+        "nonce": nonce,
+        "grace_seconds": 1,
+        "deadline_seconds": 1,
+        "log_bytes": 1000,
+        "log_files": 2,
+    }
+    line = json.dumps(order).encode() + b"\n"
+    return subprocess.run(
+        [sys.executable, "-I", "-S", KEEPER, "keep"], check=True, input=line, capture_output=True, timeout=15
+    ).stdout
+
+
+def test_a_late_keeper_that_is_no_longer_wanted_starts_nothing(tmp_path: Path) -> None:
+    run = ["touch", str(tmp_path / "ran")]
+    assert kept(tmp_path, nonce="withdrawn", run=run) == b"superseded"
+    (tmp_path / "wanted").write_text("newer", encoding="ascii")
+    assert kept(tmp_path, nonce="older", run=run) == b"superseded"
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "process.json").exists()
+
+
+def test_a_second_keeper_of_a_deployment_that_runs_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "wanted").write_text("same", encoding="ascii")
+    try:
+        assert kept(tmp_path, nonce="same", run=["sleep", "61237"]) == b"started"
+        assert kept(tmp_path, nonce="same", run=["touch", str(tmp_path / "ran")]) == b"superseded"
+        assert not (tmp_path / "ran").exists()
+    finally:
+        started = Desk(tmp_path).started()
+        assert started is not None
+        os.kill(started.keeper.pid, signal.SIGTERM)
 
 
 async def test_the_keeper_carries_no_environment_and_no_word_of_the_service_in_its_arguments(plain: World) -> None:

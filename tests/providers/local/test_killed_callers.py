@@ -13,6 +13,7 @@ import pytest
 
 from ops_mcp.domain.releases import DeploymentId, Presence, Release
 from ops_mcp.providers.local.keeper.kin import everything_below
+from ops_mcp.providers.local.waiting import until
 from tests.providers.local.fakes import SERVICE, World, alive, commit
 
 pytestmark = pytest.mark.anyio
@@ -107,21 +108,21 @@ async def test_stopping_after_a_kill_leaves_nothing_that_could_still_start(plain
 
 
 async def test_a_build_held_forever_ends_with_the_caller_that_is_killed(anywhere: World) -> None:
-    code = "import time; print('61236', flush=True); time.sleep(600)"
-    binding = anywhere.binding(anywhere.repository(), build=["{python}", "-c", code, "held-61236"])
+    code = "import time; time.sleep(600)"
+    binding = anywhere.binding(anywhere.repository(), build=["{python}", "-c", code, f"held-{anywhere.port}"])
     release = await anywhere.release(binding)
     with caller(anywhere, release, hold_at="never") as process:
         await said(process, "building")
-        with anyio.fail_after(20):
-            while not anywhere.processes_of("held-61236"):
-                await anyio.lowlevel.checkpoint()
+        assert await until(lambda: held(anywhere) != [], seconds=20)
         assert (await anywhere.local.status(binding, NEW)).presence is Presence.building
         process.kill()
         process.wait(timeout=10)
-    with anyio.fail_after(10):
-        while alive(anywhere.processes_of("held-61236")):
-            await anyio.lowlevel.checkpoint()
+    assert await until(lambda: held(anywhere) == [], seconds=10)
     assert (await anywhere.local.status(binding, NEW)).presence is Presence.absent
+
+
+def held(world: World) -> list[int]:
+    return alive(world.processes_of(f"held-{world.port}"))
 
 
 async def test_two_callers_of_one_deployment_start_one_process_between_them(plain: World) -> None:

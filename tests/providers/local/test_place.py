@@ -7,12 +7,13 @@ import socket
 import urllib.request
 from pathlib import Path
 
-import anyio
 import pytest
 
 from ops_mcp.domain.places import CommandProbe
 from ops_mcp.domain.releases import DeploymentId, Presence
 from ops_mcp.errors import DeadlineExceeded, InvalidArguments, NotConfigured, NotFound, ProviderError
+from ops_mcp.providers.local.observing import last_log_lines
+from ops_mcp.providers.local.waiting import until
 from tests.providers.local.fakes import SERVICE, World, alive, commit, git
 
 pytestmark = pytest.mark.anyio
@@ -25,27 +26,25 @@ def fetched(port: int) -> str:
         return answer.read().decode()
 
 
-async def test_a_deployed_release_answers_on_its_port(anywhere: World) -> None:
-    binding = anywhere.binding(anywhere.repository())
-    observed = await anywhere.up(binding, ONE)
+async def test_a_deployed_release_answers_on_its_port(everywhere: World) -> None:
+    binding = everywhere.binding(everywhere.repository())
+    observed = await everywhere.up(binding, ONE)
     assert observed.presence is Presence.running
-    assert observed.url == f"http://127.0.0.1:{anywhere.port}"
-    assert fetched(anywhere.port) == "one"
-    with anyio.fail_after(10):
-        while list(await anywhere.local.tail(binding, ONE, 1)) != ["serving one"]:
-            await anyio.lowlevel.checkpoint()
+    assert observed.url == f"http://127.0.0.1:{everywhere.port}"
+    assert fetched(everywhere.port) == "one"
+    assert await until(lambda: "serving one" in last_log_lines(everywhere.logs(ONE), 10), seconds=10)
 
 
-async def test_a_second_release_replaces_the_first_on_the_same_port(anywhere: World) -> None:
-    repository = anywhere.repository()
-    binding = anywhere.binding(repository)
-    await anywhere.up(binding, ONE)
+async def test_a_second_release_replaces_the_first_on_the_same_port(everywhere: World) -> None:
+    repository = everywhere.repository()
+    binding = everywhere.binding(repository)
+    await everywhere.up(binding, ONE)
     commit(repository, {"app.py": SERVICE.format(word="two")}, "the second")
-    await anywhere.up(binding, TWO, replaces=ONE)
-    assert fetched(anywhere.port) == "two"
-    first = await anywhere.local.status(binding, ONE)
+    await everywhere.up(binding, TWO, replaces=ONE)
+    assert fetched(everywhere.port) == "two"
+    first = await everywhere.local.status(binding, ONE)
     assert (first.presence, first.answers) == (Presence.exited, False)
-    assert len(anywhere.living()) == 1
+    assert len(everywhere.living()) == 1
 
 
 async def test_deploying_the_same_id_again_starts_nothing_twice(anywhere: World) -> None:
@@ -152,8 +151,7 @@ async def test_stopping_ends_children_that_left_the_session_and_ignore_term(anyw
     )
     binding = anywhere.binding(anywhere.repository({"app.py": stubborn}), port=None, grace_seconds=0.3)
     await anywhere.local.deploy(await anywhere.release(binding), ONE, replaces=None)
-    while set(await anywhere.local.tail(binding, ONE, 5)) != {"parent", "child"}:
-        await anywhere.seen(binding, ONE, lambda o: o.presence is Presence.running)
+    assert await until(lambda: set(last_log_lines(anywhere.logs(ONE), 5)) == {"parent", "child"}, seconds=10)
     tree = anywhere.tree(ONE)
     assert len(tree) >= 3
     stopped = await anywhere.local.stop(binding, ONE)
@@ -170,8 +168,7 @@ async def test_a_service_gets_term_and_its_grace_before_it_is_killed(anywhere: W
     )
     binding = anywhere.binding(anywhere.repository({"app.py": polite}), port=None)
     await anywhere.local.deploy(await anywhere.release(binding), ONE, replaces=None)
-    while list(await anywhere.local.tail(binding, ONE, 5)) != ["ready"]:
-        await anywhere.seen(binding, ONE, lambda o: o.presence is Presence.running)
+    assert await until(lambda: last_log_lines(anywhere.logs(ONE), 5) == ["ready"], seconds=10)
     stopped = await anywhere.local.stop(binding, ONE)
     assert (stopped.exit_code, stopped.untrusted_tail) == (5, ("ready", "goodbye"))
 
@@ -190,7 +187,7 @@ async def test_what_outlived_a_killed_keeper_is_still_found_and_ended(anywhere: 
     keeper, *below = anywhere.tree(ONE)
     os.kill(keeper, signal.SIGKILL)
     await anywhere.local.stop(binding, ONE)
-    assert alive([keeper, *below]) == []
+    assert await until(lambda: alive([keeper, *below]) == [], seconds=10)  # the kernel takes a moment to bury them
 
 
 async def test_a_build_runs_before_the_old_release_is_ended_and_its_failure_leaves_it_serving(anywhere: World) -> None:
@@ -205,11 +202,12 @@ async def test_a_build_runs_before_the_old_release_is_ended_and_its_failure_leav
 
 
 async def test_a_build_that_does_not_end_is_ended_with_all_it_started(anywhere: World) -> None:
-    code = "import subprocess, sys, time; subprocess.Popen(['sleep', '61234'], start_new_session=True); time.sleep(600)"
+    marker = str(600_000 + anywhere.port)
+    code = f"import subprocess, time; subprocess.Popen(['sleep', '{marker}'], start_new_session=True); time.sleep(600)"
     slow = anywhere.binding(anywhere.repository(), build=["{python}", "-c", code], build_seconds=1.0)
     with pytest.raises(DeadlineExceeded, match="did not end within 1 s"):
         await anywhere.local.deploy(await anywhere.release(slow), ONE, replaces=None)
-    assert anywhere.processes_of("61234") == []
+    assert await until(lambda: alive(anywhere.processes_of(marker)) == [], seconds=5)
 
 
 async def test_a_release_cannot_be_changed_by_its_own_service(confined: World) -> None:
@@ -266,11 +264,12 @@ async def test_a_command_probe_runs_as_the_service_does_and_has_a_deadline(anywh
     await anywhere.up(binding, ONE)
     good = await anywhere.local.probe_command(binding, ONE, CommandProbe(argv=("test", "-e", "ok")))
     bad = await anywhere.local.probe_command(binding, ONE, CommandProbe(argv=("test", "-e", "missing")))
-    slow = await anywhere.local.probe_command(binding, ONE, CommandProbe(argv=("sleep", "61235"), timeout_seconds=0.3))
+    marker = str(600_000 + anywhere.port)
+    slow = await anywhere.local.probe_command(binding, ONE, CommandProbe(argv=("sleep", marker), timeout_seconds=0.3))
     assert (good.healthy, good.evidence) == (True, "exit code 0")
     assert (bad.healthy, bad.evidence) == (False, "exit code 1")
     assert (slow.healthy, slow.evidence) == (False, "did not end in time")
-    assert anywhere.processes_of("61235") == []
+    assert await until(lambda: alive(anywhere.processes_of(marker)) == [], seconds=5)
     with pytest.raises(NotFound):
         await anywhere.local.probe_command(binding, TWO, CommandProbe(argv=("true",)))
 

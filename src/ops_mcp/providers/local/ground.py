@@ -58,7 +58,8 @@ class Ground:
         """`argv` as the service itself would run: its release read-only, its data, its declared environment and secrets."""
         room = Room(release=release, data=self.home.data, **self._shared())
         secrets = {name: secret(reference).get_secret_value() for name, reference in self.binding.secrets.items()}
-        return self._confined(argv, room, {**secrets, MARK: deployment})
+        ours = {"OPS_MCP_DEPLOYMENT": deployment, MARK: self.home.desk(deployment).mark}
+        return self._confined(argv, room, {**secrets, **ours})
 
     def build_command(self, partial: Path, *, network: bool) -> Command:
         """The build: its release writable, no data of the running service and no secrets."""

@@ -101,6 +101,11 @@ class Desk:
         return DeploymentId(self.path.name)
 
     @property
+    def mark(self) -> str:
+        """What its processes carry in their environment: tells it from every other one on this host, and says nothing else."""
+        return hashlib.sha256(str(self.path.absolute()).encode()).hexdigest()[:24]
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

@@ -25,8 +25,8 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 _FIRST_UID, _UIDS = 210_000, 10_000
 _INSTALL = "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap), or run ops-mcp as root."
 
-MARK = "OPS_MCP_DEPLOYMENT"
-"""The variable by which a process tree says to which deployment it belongs."""
+MARK = "OPS_MCP_KEPT"
+"""The variable by which a process tree says to which deployment of which installation it belongs."""
 
 
 class Mode(StrEnum):
@@ -96,12 +96,11 @@ def bubblewrap_options(room: Room, argv: Sequence[str], env: Mapping[str, str], 
     options += [] if room.network else ["--unshare-net"]
     options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if drops_uid else []
     options += [part for path in _SYSTEM for part in _system(path)]
+    options += _way_to(Path("/etc/any"))
     options += [part for name in _ETC for part in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
     options += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - a new, private one inside
     for prefix in interpreter_prefixes(argv[0], hidden=room.hidden):
-        # bubblewrap would make the way there as private as it is outside, and another uid could not walk it.
-        options += [part for parent in reversed(prefix.parents[:-1]) for part in ("--perms", "0755", "--dir", str(parent))]
-        options += ["--ro-bind", str(prefix), str(prefix)]
+        options += [*_way_to(prefix), "--ro-bind", str(prefix), str(prefix)]
     options += ["--bind" if room.writable else "--ro-bind", str(room.release), _RELEASE]
     options += ["--bind", str(room.data), _DATA] if room.data else ["--perms", "1777", "--tmpfs", _DATA]
     options += ["--remount-ro", "/", "--chdir", str(Path(_RELEASE, room.subdirectory)), "--clearenv"]
@@ -194,6 +193,11 @@ def _dropping(confinement: Confinement, uid: int | None) -> tuple[str, ...]:
     if not confinement.drops_uid or uid is None:
         return ()
     return (confinement.setpriv, f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all", "--no-new-privs", "--")
+
+
+def _way_to(path: Path) -> list[str]:
+    """Directories on the way that everybody may walk; bubblewrap's own would be closed to the uid that is taken inside."""
+    return [part for parent in reversed(path.parents[:-1]) for part in ("--perms", "0755", "--dir", str(parent))]
 
 
 def _system(path: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ async def _end_those_left(desk: Desk) -> None:
 
 
 def _none_left(desk: Desk) -> bool:
-    left = processes.marked(MARK, desk.deployment)
+    left = processes.marked(MARK, desk.mark)
     processes.send(left, signal.SIGKILL)
     return not left
 

@@ -132,7 +132,7 @@ def desk_of(opened: Opened, rhythm: Rhythm) -> Desk:
         clock=app.clock,
         sleep=anyio.sleep,
         is_gone=is_gone,
-        chores=(partial(_reconcile, opened), partial(_run_granted, opened, called)),
+        chores=(partial(_reconcile, opened), partial(run_granted, opened, called)),
         rhythm=rhythm,
     )
 
@@ -151,6 +151,7 @@ def claim_of(config: Config) -> Claim:
         schema_version=SCHEMA_VERSION,
         ground=ground,
         host=host,
+        namespace=_namespace(),
         pid=int(pid),
         pid_started=float(started),
     )
@@ -158,7 +159,16 @@ def claim_of(config: Config) -> Claim:
 
 def is_gone(claim: Claim) -> bool:
     """Whether the claim's process ran on this host and does not live any more; False where that cannot be known."""
-    return claim.host == socket.gethostname() and claim.pid > 0 and not _lives(claim.pid, claim.pid_started)
+    here = claim.host == socket.gethostname() and claim.namespace == _namespace()
+    return here and claim.pid > 0 and not _lives(claim.pid, claim.pid_started)
+
+
+def _namespace() -> str:
+    """Containers may share a host name and a state directory; a process id means something only within its namespace."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _parts(opened: Opened, fence: int, reins: Reins) -> Parts:
@@ -184,7 +194,7 @@ async def _reconcile(opened: Opened) -> None:
         log.warning("%d calls were interrupted; they are recorded as unknown", lost)
 
 
-async def _run_granted(opened: Opened, called: set[ApprovalId]) -> None:
+async def run_granted(opened: Opened, called: set[ApprovalId]) -> None:
     """Make the calls whose approval an operator granted with --run, each once, as the agent whose plan it is."""
     waiting = [a for a in await approvals_to_run(opened.database, opened.app.clock()) if a.approval.id not in called]
     async with anyio.create_task_group() as group:

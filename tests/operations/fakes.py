@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 
 from ops_mcp.deploying.plans import Asked, Place, committed, deploy_plan, restart_plan, rollback_plan
 from ops_mcp.domain.places import Binding, EnvironmentName, ServiceName
@@ -45,24 +44,34 @@ BINDING = Binding.model_validate(
 
 
 class VirtualTime:
-    """A clock that moves only when somebody sleeps on it."""
+    """A clock that moves only when somebody sleeps on it: to the moment that the earliest sleeper waits for."""
 
     def __init__(self, now: datetime = START) -> None:
         self.now = now
         self.at: list[tuple[datetime, Callable[[], object]]] = []
+        self._due: list[datetime] = []
 
     def clock(self) -> datetime:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass, and with it whatever was to happen meanwhile."""
-        self.now += timedelta(seconds=seconds)
+        due = self.now + timedelta(seconds=seconds)
+        self._due.append(due)
+        try:
+            while self.now < due:
+                await anyio.sleep(0.001)  # others may wake earlier, or still be at work
+                self.now = max(self.now, min(self._due))
+        finally:
+            self._due.remove(due)
+        await self._happen()
+
+    async def _happen(self) -> None:
         for when, act in [due for due in self.at if due[0] <= self.now]:
             self.at.remove((when, act))
             done = act()
             if isinstance(done, Awaitable):
                 await done
-        await anyio.lowlevel.checkpoint()
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:
         """Have `act` happen once that much time has passed."""
@@ -81,8 +90,9 @@ class Process:
 
 @dataclass
 class FakeProvider:
-    """Runs releases in memory. How a release behaves is looked up by its content: `broken` answers 500, `dead` has exited by
-    the first look, `unbuildable` raises, `hangs` never returns. `effects` lists every real start and end, in order."""
+    """Runs releases in memory. How a release behaves is looked up by its content: `broken` answers 500, `breaks` does so after
+    30 s, `slow` is ready after 12 s, `dead` has exited by the first look, `hangs` never returns from its release. `effects` lists
+    every real start and end, in order."""
 
     time: VirtualTime
     kind: str = "fake"
@@ -91,7 +101,7 @@ class FakeProvider:
     failures: dict[str, list[OpsError]] = field(default_factory=dict[str, list[OpsError]])
     dies_after: dict[str, float] = field(default_factory=dict[str, float])
     blind: bool = False
-    squatted: bool = False
+    squatted: str = ""
     crashes: bool = False
     unwell: bool = False
 
@@ -130,7 +140,8 @@ class FakeProvider:
             release.content.identity == "breaks"
             and self.time.now - self.processes[observed.deployment].started < timedelta(seconds=30)
         )
-        healthy = healthy and not self.unwell
+        age = self.time.now - self.processes[observed.deployment].started
+        healthy = healthy and not self.unwell and not (release.content.identity == "slow" and age < timedelta(seconds=12))
         return ProbeResult(healthy=healthy, at=self.time.now, evidence="HTTP 200" if healthy else "HTTP 500")
 
     @property
@@ -143,7 +154,9 @@ class FakeProvider:
             if ends is not None and ends != deployment:
                 self._end(ends)
             self.effects.append(f"start {deployment} {release.content.identity}")
-            self.processes[deployment] = Process(deployment, release.content.identity, self.time.now, answers=not self.squatted)
+            self.processes[deployment] = Process(
+                deployment, release.content.identity, self.time.now, answers=release.content.identity != self.squatted
+            )
         return self._observed(deployment)
 
     def _end(self, deployment: DeploymentId) -> None:

@@ -3,15 +3,18 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import anyio
 import pytest
 
-from ops_mcp.errors import Conflict, InProgress
+from ops_mcp.domain.releases import Deployment, Operation
+from ops_mcp.errors import Conflict, InProgress, Unavailable
 from ops_mcp.operations.loop import Desk, Rhythm, acquire, work
 from ops_mcp.operations.parts import Parts, Reins
 from ops_mcp.store import leases
+from ops_mcp.store.database import Transaction
 from ops_mcp.store.leases import Claim
 from tests.operations.fakes import World, claim_of, open_world
 
@@ -132,3 +135,20 @@ async def test_an_operation_that_crashes_the_worker_again_and_again_is_given_up_
         await world.deploy("v1")
         assert await until_final(world, "dep_1") == "unknown"
     assert "failed on it several times" in (await world.get("dep_1")).detail
+
+
+async def test_a_database_that_cannot_be_written_for_a_while_costs_no_operation_its_end(world: World) -> None:
+    settled = world.settled
+    failures = [Unavailable("the disk is full")] * 5
+
+    def settle(tx: Transaction, operation: Operation, deployment: Deployment, *, at: datetime) -> None:
+        if failures:
+            raise failures.pop()
+        settled(tx, operation, deployment, at=at)
+
+    world.parts = replace(world.parts, settle=settle)
+    async with working(desk(world), Reins()):
+        await world.deploy("v1")
+        assert await until_final(world, "dep_1") == "healthy"
+    assert settled.states == ["dep_1 healthy"]
+    assert world.provider.effects == ["start dep_1 v1"]

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,7 @@ from ops_mcp.domain.places import Binding
 from ops_mcp.domain.releases import HealthVerdict, Operation
 from ops_mcp.errors import LeaseLost, ProviderError
 from ops_mcp.operations.run import run
-from tests.operations.fakes import World, open_world
+from tests.operations.fakes import BINDING, World, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -84,8 +85,7 @@ async def test_a_release_that_dies_during_the_watch_is_rolled_back(world: World)
 
 async def test_a_release_whose_port_is_answered_by_another_process_is_not_healthy(world: World) -> None:
     await healthy(world, "v1")
-    world.provider.squatted = True
-    world.time.after(21, lambda: setattr(world.provider, "squatted", False))
+    world.provider.squatted = "v2"
     assert await finish(world, await world.deploy("v2")) == "rolled_back"
     assert "another process" in (await world.get("dep_2")).detail
 
@@ -95,6 +95,34 @@ async def test_a_first_release_that_fails_is_stopped_and_the_service_is_down(wor
     assert world.provider.running == []
     assert await world.serving() is None
     assert await world.locked_by() == []
+
+
+async def test_a_release_that_is_slow_to_come_up_has_until_the_deadline(world: World) -> None:
+    await healthy(world, "v1")
+    assert await finish(world, await world.deploy("slow")) == "healthy"
+
+
+async def test_a_release_slower_than_the_deadline_is_rolled_back(world: World) -> None:
+    await healthy(world, "v1")
+    quick = BINDING.evolve(health=BINDING.health.evolve(verify_seconds=10))
+    assert await finish(world, await world.deploy("slow", binding=quick)) == "rolled_back"
+    assert world.provider.running == ["v1"]
+
+
+async def test_an_agent_killed_during_the_build_has_it_stopped_and_undone(world: World) -> None:
+    await healthy(world, "v1")
+    operation = await world.deploy("hangs")
+    world.time.after(5, world.kill)
+    assert await finish(world, operation) == "cancelled"
+    assert world.provider.effects == ["start dep_1 v1"]
+
+
+async def test_a_secret_in_a_providers_message_is_stored_nowhere(world: World, tmp_path: Path) -> None:
+    world.provider.failures["deploy"] = [ProviderError("login with hunter2 failed")]
+    world.parts = replace(world.parts, redact=lambda text: text.replace("hunter2", "[REDACTED]"))
+    assert await finish(world, await world.deploy("v1")) == "down"
+    assert "login with [REDACTED] failed" in (await world.get("dep_1")).detail
+    assert not [f for f in tmp_path.glob("ops.db*") if b"hunter2" in f.read_bytes()]
 
 
 async def test_a_release_that_cannot_be_built_leaves_the_old_one_running(world: World) -> None:

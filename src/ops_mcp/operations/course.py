@@ -61,7 +61,7 @@ class Course:
         def unit(tx: Transaction) -> Deployment:
             leases.require(tx, self.parts.fence)
             self._append(tx, entries, at=at)
-            after = deployments.change(tx, self.operation.deployment, change or _unchanged)
+            after = deployments.change(tx, self.operation.deployment, self._redacted(change or _unchanged))
             if beside is not None:
                 beside(tx, after)
                 after = deployments.deployment_by_id(tx, after.id)
@@ -103,6 +103,15 @@ class Course:
 
     def undo_of(self, step: StepName) -> str:
         return next((s.undo for s in self.operation.plan.steps if s.name is step), "Stop what was started.")
+
+    def _redacted(self, change: Change) -> Change:
+        """Details come from providers' messages; what is stored is redacted."""
+
+        def redacted(deployment: Deployment) -> Deployment:
+            after = change(deployment)
+            return after if after.detail == deployment.detail else after.evolve(detail=self.parts.redact(after.detail))
+
+        return redacted
 
     def _append(self, tx: Transaction, entries: tuple[Entry, ...], *, at: datetime) -> None:
         for entry in entries:

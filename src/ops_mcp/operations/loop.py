@@ -73,13 +73,13 @@ async def work(desk: Desk, reins: Reins) -> None:
     Raises `InProgress` when another worker is at work, `Conflict` when it works for another installation.
     """
     lease = await acquire(desk)
-    parts = desk.parts(lease.fence, reins)
-    hands = _Hands(last_busy=desk.clock())
     log.info("worker %s holds the lease with fence %d", desk.claim.version, lease.fence)
     try:
+        parts = desk.parts(lease.fence, reins)
+        hands = _Hands(last_busy=desk.clock())
         async with anyio.create_task_group() as side:
             side.start_soon(_renew, desk, lease.fence, reins, side.cancel_scope)
-            side.start_soon(_repeat, desk, _supervising(parts, hands), reins, desk.rhythm.supervise_seconds)
+            side.start_soon(_supervise, desk, parts, hands, side)
             for chore in desk.chores:
                 side.start_soon(_repeat, desk, chore, reins, desk.rhythm.chores_seconds)
             async with anyio.create_task_group() as group:
@@ -138,11 +138,11 @@ async def _carry(desk: Desk, parts: Parts, hands: _Hands, operation: Operation) 
         await _claimed(desk, operation, parts.fence)
         await run(operation, parts)
 
-    if await _survived(carry, f"operation {operation.id}", parts.reins):
-        hands.crashes.pop(operation.id, None)
-    elif not parts.reins.pulled:
+    error = await _survived(carry, f"operation {operation.id}", parts.reins)
+    if error is not None and not parts.reins.pulled:
         hands.not_before[operation.id] = desk.clock() + timedelta(seconds=desk.rhythm.crash_pause_seconds)
-        hands.crashes[operation.id] = hands.crashes.get(operation.id, 0) + 1
+        # A database that cannot be written says nothing about the operation: it waits until it can.
+        hands.crashes[operation.id] = hands.crashes.get(operation.id, 0) + (not isinstance(error, Unavailable))
         if hands.crashes[operation.id] >= MOST_CRASHES:
             await _survived(lambda: _abandon(operation, parts), f"abandoning {operation.id}", parts.reins)
     hands.running.discard(operation.id)
@@ -212,13 +212,16 @@ async def _renew(desk: Desk, fence: int, reins: Reins, everything: anyio.CancelS
             reins.pull()
 
 
-def _supervising(parts: Parts, hands: _Hands) -> Callable[[], Awaitable[None]]:
+async def _supervise(desk: Desk, parts: Parts, hands: _Hands, group: anyio.abc.TaskGroup) -> None:
+    """Begin a round every second; one that restarts a service goes on beside the next, which leaves that service alone."""
     supervision = Supervision(parts)
 
     async def once() -> None:
         hands.supervised = await supervision.round()
 
-    return once
+    while not parts.reins.pulled:
+        group.start_soon(_survived, once, "supervision", parts.reins)
+        await desk.sleep(desk.rhythm.supervise_seconds)
 
 
 async def _repeat(desk: Desk, doing: Callable[[], Awaitable[None]], reins: Reins, seconds: float) -> None:
@@ -227,16 +230,16 @@ async def _repeat(desk: Desk, doing: Callable[[], Awaitable[None]], reins: Reins
         await desk.sleep(seconds)
 
 
-async def _survived(doing: Callable[[], Awaitable[None]], what: str, reins: Reins) -> bool:
-    """Do it, and outlive whatever it raises: one broken operation must not take the others along."""
+async def _survived(doing: Callable[[], Awaitable[None]], what: str, reins: Reins) -> Exception | None:
+    """Do it, and outlive whatever it raises, which is returned: one broken operation must not take the others along."""
     try:
         await doing()
     except Exception as error:  # the one place; what is not ours to expect is logged and counted
         if _lost_lease(error):
             reins.pull()
         log.warning("%s: %s", what, error, exc_info=not isinstance(error, OpsError))
-        return False
-    return True
+        return error
+    return None
 
 
 def _lost_lease(error: BaseException) -> bool:

@@ -41,6 +41,7 @@ class _Post:
     streak: Streak = field(default_factory=Streak)
     probe_due: datetime | None = None
     exit_due: datetime | None = None
+    busy: bool = False
 
 
 class Supervision:
@@ -56,8 +57,18 @@ class Supervision:
         self._posts = {d.id: self._posts.get(d.id, _Post()) for d in serving}
         async with anyio.create_task_group() as group:
             for deployment in serving:
-                group.start_soon(self._look, deployment, self._posts[deployment.id])
+                group.start_soon(self._look_alone, deployment, self._posts[deployment.id])
         return len(serving)
+
+    async def _look_alone(self, deployment: Deployment, post: _Post) -> None:
+        """Rounds may overlap where one restarts a service; each service is in the hands of one of them."""
+        if post.busy:
+            return
+        post.busy = True
+        try:
+            await self._look(deployment, post)
+        finally:
+            post.busy = False
 
     async def _look(self, deployment: Deployment, post: _Post) -> None:
         now = self._parts.clock()

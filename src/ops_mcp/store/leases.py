@@ -23,13 +23,14 @@ class Ground(Value):
 
 
 class Claim(Value):
-    """Who wants the lease. `host`, `pid` and `pid_started` let others on the same host see that its process is gone."""
+    """Who wants the lease. `host`, `namespace` (of process ids), `pid` and `pid_started` let others there see that it is gone."""
 
     holder: str
     version: str
     schema_version: int
     ground: Ground
     host: str = ""
+    namespace: str = ""
     pid: int = 0
     pid_started: float = 0.0
 

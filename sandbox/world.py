@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +72,13 @@ class AgentSession:
 
 
 class World:
-    """One temporary house. `terminal` runs the operator's commands in it, `agent` opens an agent's session."""
+    """One temporary house. `terminal` runs the operator's commands in it, `agent` opens an agent's session.
 
-    def __init__(self) -> None:
+    `program` is how `ops-mcp` is run there; this checkout's own unless given.
+    """
+
+    def __init__(self, program: Sequence[str] = ()) -> None:
+        self.program = list(program) or command()
         self.home = Path(tempfile.mkdtemp(prefix="ops-mcp-demo-"))
         self.config = self.home / "config"
         self.state = self.home / "state"
@@ -87,7 +91,7 @@ class World:
     def terminal(self, *arguments: str, stdin: str = "", timeout: float = 60) -> Ran:
         """Run `ops-mcp ARGUMENTS` as the operator would."""
         ran = subprocess.run(
-            [*command(), *arguments],
+            [*self.program, *arguments],
             input=stdin,
             env=self.environment,
             capture_output=True,
@@ -108,7 +112,7 @@ class World:
     async def agent(self, token: str | None) -> AsyncIterator[AgentSession]:
         """Start `ops-mcp` over stdio as a client would, with this agent's token."""
         environment = self.environment | ({"OPS_MCP_TOKEN": token} if token else {})
-        program, *arguments = command()
+        program, *arguments = self.program
         server = StdioServerParameters(command=program, args=arguments, env=environment, cwd=self.home)
         with (self.home / "servers.log").open("a", encoding="utf-8") as log:
             async with Client(stdio_client(server, errlog=log), read_timeout_seconds=60) as client:

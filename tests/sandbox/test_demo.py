@@ -1,0 +1,21 @@
+"""The demonstration, as a machine reads it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_demonstration_checks_all_it_claims_and_leaves_nothing_running() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "sandbox.demo", "--json"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    told = json.loads(ran.stdout)
+    assert (ran.returncode, told["ok"]) == (0, True), told["failure"] + ran.stderr
+    assert told["held"] == told["claims"] >= 20
+    assert "anchored up to record" in told["verification"][-1]

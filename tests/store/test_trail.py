@@ -186,6 +186,7 @@ async def test_an_export_that_was_changed_is_found_at_the_record(tmp_path: Path)
             -13: [*lines[: at + 1], b"\n", *lines[at + 1 :]],  # a line of nothing
             -1: [lines[0].replace(b'"first":1', b'"first":5'), *[li for li in lines[1:] if not li.startswith(b'{"id":1,')]],
         }
+        cases[-14] = [line.replace(b'{"id":14,', b'{"id":99,') for line in lines]
         for record, forged in cases.items():
             changed.write_bytes(b"".join(forged))
             finding = verify(changed, [public])

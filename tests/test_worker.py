@@ -20,14 +20,16 @@ from ops_mcp import worker
 from ops_mcp.app import App
 from ops_mcp.call import call
 from ops_mcp.config import Config, load
-from ops_mcp.domain.identity import Client, NoToken
-from ops_mcp.domain.outcomes import Done
+from ops_mcp.domain.calls import ApprovalId
+from ops_mcp.domain.identity import Client, Level, NoToken
+from ops_mcp.domain.outcomes import Done, NeedsApproval
 from ops_mcp.domain.places import EnvironmentName
 from ops_mcp.domain.releases import Deployment, DeploymentId
 from ops_mcp.errors import Conflict
 from ops_mcp.ports import DeploymentQuery
 from ops_mcp.startup import Opened, open_app
 from ops_mcp.store import leases
+from tests.house import house
 
 pytestmark = [
     pytest.mark.anyio,
@@ -296,3 +298,18 @@ async def until_some(app: App) -> None:
     with anyio.fail_after(40):
         while not (await app.deployments.page(EVERYTHING)).items:
             await anyio.sleep(0.05)
+
+
+async def test_a_call_granted_with_run_is_made_once_as_its_agent_by_the_worker(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        ada = await home.agent(ceiling=Level.prod, score=170)
+        asked = await home.call(ada, "deploy", service="web", environment="production", idempotency_key="once")
+        assert isinstance(asked, NeedsApproval), asked
+        server, called = Opened(home.app, home.config, home.database), set[ApprovalId]()
+        await worker.run_granted(server, called)
+        assert await home.count("deployments") == 0
+        await home.answer(asked.approval.id, run=True)
+        await worker.run_granted(server, called)
+        await worker.run_granted(server, set())
+        assert await home.count("deployments") == 1
+        assert [r["caller"] for r in await home.records("operation.settled")] == ["ada"]

@@ -68,6 +68,7 @@ class Lines:
         self._ended = False
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
+        replies.more_to_come = lambda: bool(self._items)
         os.set_blocking(fd, False)
         self._resume()
 

@@ -13,6 +13,8 @@ from mcp.types import JSONRPCError, JSONRPCResponse
 from ops_mcp.framing import RequestId, encoded
 
 _BUFFER_HIGH, _BUFFER_LOW = 2**20, 2**18
+_GATHERED_BYTES, _GATHERED_TURNS = 2**14, 32
+"""While more requests wait to be read, replies gather up to this much, or for this many turns of the loop."""
 
 
 class Replies:
@@ -23,6 +25,7 @@ class Replies:
         self._fd = fd
         self._buffer = bytearray()
         self._gathering = False
+        self._turns = 0
         self._waiting_to_write = False
         self._broken = False
         self._hurried = False
@@ -30,6 +33,7 @@ class Replies:
         self._open: set[RequestId] = set()
         self._all_answered: Callable[[], None] | None = None
         self._room = anyio.Event()
+        self.more_to_come: Callable[[], bool] = lambda: False
         os.set_blocking(fd, False)
 
     async def send(self, item: SessionMessage, /) -> None:
@@ -80,13 +84,12 @@ class Replies:
         """Queue one line. Never waits and never raises; a broken pipe is noticed by the next `send`."""
         if self._broken or self._closed:
             return
-        if self._gathering or self._waiting_to_write:
-            self._buffer += line
-            self._buffer += b"\n"
-            return
         self._buffer += line
         self._buffer += b"\n"
-        self._flush()
+        if self._gathering or self._waiting_to_write:
+            return
+        if not self.more_to_come():
+            self._flush()
         self._gathering = True
         self._loop.call_soon(self._end_of_turn)
 
@@ -106,7 +109,12 @@ class Replies:
         os.close(self._fd)
 
     def _end_of_turn(self) -> None:
+        self._turns += 1
+        if self._turns < _GATHERED_TURNS and len(self._buffer) < _GATHERED_BYTES and self.more_to_come():
+            self._loop.call_soon(self._end_of_turn)
+            return
         self._gathering = False
+        self._turns = 0
         if self._buffer and not self._waiting_to_write:
             self._flush()
 

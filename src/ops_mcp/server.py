@@ -4,6 +4,7 @@ import json
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeVar, assert_never
 
 from mcp import MCPError
@@ -106,6 +107,12 @@ def client_of(ctx: Context, *, transport: Literal["stdio", "http"], session: str
     """What the client says of itself, shortened and made printable."""
     said = ctx.session.client_params.client_info if ctx.session.client_params else None
     name, version = (said.name, said.version) if said else ("", "")
+    return _client(name, version, transport, session, address)
+
+
+@lru_cache(maxsize=256)
+def _client(name: str, version: str, transport: Literal["stdio", "http"], session: str, address: str) -> Client:
+    """Remembered, because a 2026 client says the same of itself in every request."""
     return Client(name=_plain(name), version=_plain(version), transport=transport, session=session, address=address)
 
 

@@ -103,7 +103,7 @@ async def test_a_session_belongs_to_the_token_that_opened_it(world: World):
 async def test_a_foreign_host_or_origin_is_refused_before_the_token_is_looked_at(
     world: World, headers: dict[str, str], status: int
 ):
-    async with world.http() as http:
+    async with world.http(None) as http:
         reply = await http.post("/mcp", headers=MODERN | headers, json=said("x"))
     assert reply.status_code == status
     assert world.credentials.turned == []

@@ -10,6 +10,7 @@ from bench.house import house
 from bench.result import Result, save, table
 from sandbox.world import free_port
 
+RESULTS = Path(__file__).with_name("results.json")
 # In this order: `ledger_size` makes the million records that `verification` reads, so both share the last house.
 NAMES = ("disk", "definitions", "overhead", "startup", "paced", "writers", "ledger_size", "verification")
 
@@ -31,7 +32,10 @@ async def run(names: Sequence[str]) -> list[Result]:
         }
         for name in [n for n in NAMES if n in names]:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
-            found += await measurements[name]()
+            measured = await measurements[name]()
+            save(measured, RESULTS)
+            print(table(measured), file=sys.stderr, flush=True)
+            found += measured
     return found
 
 
@@ -41,7 +45,6 @@ def main() -> int:
         print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
     results = asyncio.run(run(names))
-    save(results, Path(__file__).with_name("results.json"))
     print(table(results))
     return 0 if all(r.met is not False for r in results) else 1
 

@@ -50,16 +50,19 @@ def _sorts_and_prints_alike(value: Json) -> bool:
 
     Twenty times faster than the pure-Python encoder; a property test holds the two equal.
     """
-    match value:
-        case None | bool():
-            return True
-        case str():
-            return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
-        case int():
-            return -_LARGEST_EXACT_INTEGER <= value <= _LARGEST_EXACT_INTEGER
-        case float():
+    waiting: list[Json] = [value]
+    while waiting:
+        item = waiting.pop()
+        kind = type(item)
+        if kind is dict:
+            if not all(map(str.isascii, item)):
+                return False
+            waiting.extend(item.values())
+        elif kind is list:
+            waiting.extend(item)
+        elif kind is int:
+            if not -_LARGEST_EXACT_INTEGER <= item <= _LARGEST_EXACT_INTEGER:
+                return False
+        elif kind is not str and item is not None and kind is not bool:
             return False
-        case dict():
-            return all(k.isascii() and _sorts_and_prints_alike(v) for k, v in value.items())
-        case list():
-            return all(_sorts_and_prints_alike(v) for v in value)
+    return True

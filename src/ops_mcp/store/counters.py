@@ -1,9 +1,9 @@
 """Budget windows and rate buckets as rows, read and written in the admitting transaction; the ledger can rebuild them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from ops_mcp import config
 from ops_mcp.domain.calls import BudgetLine, Cost
@@ -48,13 +48,12 @@ def windows(
     empty = budgets.windows_for(
         caller, tier, line, own=allowance.own_limits(caller, line), everyone=everyone_limits(allowance), at=at
     )
-    own_hour, own_day, all_hour, all_day = empty
-    rows = tx.fetch(
-        "SELECT scope, win, calls, tokens, usd_micros FROM spend"
-        " WHERE (scope = ? AND win IN (?, ?)) OR (scope = ? AND win IN (?, ?))",
-        own_hour.scope, own_hour.name, own_day.name, all_hour.scope, all_hour.name, all_day.name,
-    )  # fmt: skip
-    return budgets.with_spent(empty, {(row[0], row[1]): budgets.Spent(*row[2:]) for row in rows})
+    counted = _load(tx, [(window.scope, window.name) for window in empty])
+    return tuple(
+        window._replace(calls=calls, tokens=tokens, usd_micros=usd_micros)
+        for window in empty
+        for calls, tokens, usd_micros in (counted[window.scope, window.name],)
+    )
 
 
 def everyone_limits(allowance: Allowance) -> budgets.Limits:
@@ -62,16 +61,15 @@ def everyone_limits(allowance: Allowance) -> budgets.Limits:
     return _limits(allowance.limits.everyone)
 
 
-def charge(tx: Transaction, charges: Iterable[Charge], cost: Cost) -> None:
+def charge(tx: Transaction, charges: Sequence[Charge], cost: Cost) -> None:
     """Add a cost (a negative one credits) to each counter row."""
-    rows = [value for scope, name in charges for value in (scope, name, cost.calls, cost.tokens, cost.usd_micros)]
-    tx.execute(
-        "INSERT INTO spend (scope, win, calls, tokens, usd_micros) VALUES "
-        + ", ".join(["(?, ?, ?, ?, ?)"] * (len(rows) // 5))
-        + " ON CONFLICT (scope, win) DO UPDATE SET calls = spend.calls + excluded.calls,"
-        " tokens = spend.tokens + excluded.tokens, usd_micros = spend.usd_micros + excluded.usd_micros",
-        *rows,
-    )
+    counted = _load(tx, charges)
+    for charge in charges:
+        calls, tokens, usd_micros = counted[charge]
+        counted[charge] = (calls + cost.calls, tokens + cost.tokens, usd_micros + cost.usd_micros)
+    changed: set[tuple[str, str]] = tx.memory.setdefault("spend.changed", set())
+    changed.update(charges)
+    tx.hold("spend", _write_spend)
 
 
 def charges_of(windows: Sequence[Window]) -> tuple[Charge, ...]:
@@ -81,20 +79,23 @@ def charges_of(windows: Sequence[Window]) -> tuple[Charge, ...]:
 def rate(tx: Transaction, allowance: Allowance, caller: str, effect: Effect, at: datetime) -> RateState:
     """The caller's bucket for this effect, refilled up to now."""
     terms = allowance.rate_of(effect)
-    rows = tx.fetch("SELECT level, at FROM buckets WHERE caller = ? AND effect = ?", caller, effect.value)
-    if not rows:
+    known: _Buckets = tx.memory.setdefault("buckets", {})
+    place = (caller, effect.value)
+    if place not in known:
+        rows = tx.fetch_past("SELECT level, at FROM buckets WHERE caller = ? AND effect = ?", *place)
+        known[place] = (rows[0][0], datetime.fromisoformat(rows[0][1])) if rows else None
+    found = known[place]
+    if found is None:
         return rates.full(per_minute=terms.per_minute, burst=terms.burst)
-    level, since = rows[0]
-    return rates.refilled(level, since=datetime.fromisoformat(since), at=at, per_minute=terms.per_minute, burst=terms.burst)
+    level, since = found
+    return rates.refilled(level, since=since, at=at, per_minute=terms.per_minute, burst=terms.burst)
 
 
 def take(tx: Transaction, caller: str, effect: Effect, state: RateState, at: datetime) -> None:
     """Take one call from the bucket."""
-    tx.execute(
-        "INSERT INTO buckets (caller, effect, level, at) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (caller, effect) DO UPDATE SET level = excluded.level, at = excluded.at",
-        caller, effect.value, rates.taken(state), at.isoformat(),
-    )  # fmt: skip
+    known: _Buckets = tx.memory.setdefault("buckets", {})
+    known[caller, effect.value] = (rates.taken(state), at)
+    tx.hold("buckets", _write_buckets)
 
 
 def mark_warned(tx: Transaction, charge: Charge, percent: int) -> bool:
@@ -110,6 +111,49 @@ def mark_warned(tx: Transaction, charge: Charge, percent: int) -> bool:
 def forget_before(tx: Transaction, at: datetime) -> None:
     """Drop windows that no report shows any more."""
     tx.execute("DELETE FROM spend WHERE win < ?", (at - KEEP_WINDOWS).strftime("%Y-%m-%d"))
+
+
+_Counted: TypeAlias = dict[tuple[str, str], tuple[int, int, int]]
+_Buckets: TypeAlias = dict[tuple[str, str], tuple[float, datetime] | None]
+
+
+def _load(tx: Transaction, wanted: Sequence[tuple[str, str]]) -> _Counted:
+    """The batch's own view of counter rows, read once a batch."""
+    counted: _Counted = tx.memory.setdefault("spend", {})
+    missing = [place for place in wanted if place not in counted]
+    if missing:
+        counted.update(dict.fromkeys(missing, (0, 0, 0)))
+        rows = tx.fetch_past(
+            "SELECT scope, win, calls, tokens, usd_micros FROM spend WHERE (scope, win) IN (VALUES "
+            + ", ".join(["(?, ?)"] * len(missing))
+            + ")",
+            *(part for place in missing for part in place),
+        )
+        counted.update({(row[0], row[1]): (row[2], row[3], row[4]) for row in rows})
+    return counted
+
+
+def _write_spend(tx: Transaction) -> None:
+    counted: _Counted = tx.memory.pop("spend")
+    changed = sorted(tx.memory.pop("spend.changed"))
+    tx.execute(
+        "INSERT INTO spend (scope, win, calls, tokens, usd_micros) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?)"] * len(changed))
+        + " ON CONFLICT (scope, win) DO UPDATE SET"
+        " calls = excluded.calls, tokens = excluded.tokens, usd_micros = excluded.usd_micros",
+        *(value for place in changed for value in (*place, *counted[place])),
+    )
+
+
+def _write_buckets(tx: Transaction) -> None:
+    known: _Buckets = tx.memory.pop("buckets")
+    rows = [(*place, found[0], found[1].isoformat()) for place, found in known.items() if found is not None]
+    tx.execute(
+        "INSERT INTO buckets (caller, effect, level, at) VALUES "
+        + ", ".join(["(?, ?, ?, ?)"] * len(rows))
+        + " ON CONFLICT (caller, effect) DO UPDATE SET level = excluded.level, at = excluded.at",
+        *(value for row in rows for value in row),
+    )
 
 
 def _limits(limits: config.Limits) -> budgets.Limits:

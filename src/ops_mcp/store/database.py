@@ -6,7 +6,6 @@ file, because closed-loop writers starve each other when SQLite's busy timeout a
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import queue
@@ -14,21 +13,18 @@ import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import TypeVar, cast
 
 import aiosqlite
 import anyio
 
-from ops_mcp.domain.outcomes import Record
 from ops_mcp.errors import OpsError, Unavailable
-from ops_mcp.store.chain import Head, Signer, chained, signed_head
-from ops_mcp.store.schema import SCHEMA_VERSION, prepare
-from ops_mcp.values import canonical
+from ops_mcp.store.chain import Signer
+from ops_mcp.store.files import LockFile, connect
+from ops_mcp.store.transaction import AnyWork, Row, SqlValue, Transaction, Work, Writing
 
-SqlValue: TypeAlias = None | int | float | str | bytes
-Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
 
 LAZY_SECONDS = 0.010
@@ -43,56 +39,6 @@ class Terms:
 
     lock_seconds: float = 5.0
     free_space_floor_bytes: int = 0
-
-
-class Transaction:
-    """What a unit of work may do. Valid only while the unit runs, in the writer thread, inside its own savepoint."""
-
-    __slots__ = ("_connection", "_head", "_appended")
-
-    def __init__(self, connection: sqlite3.Connection, head: Head) -> None:
-        self._connection = connection
-        self._head = head
-        self._appended = False
-
-    def fetch(self, sql: str, *params: SqlValue) -> list[Row]:
-        """All rows of a query, as of this transaction."""
-        return self._connection.execute(sql, params).fetchall()
-
-    def execute(self, sql: str, *params: SqlValue) -> int:
-        """Run a statement; the number of rows it changed."""
-        return self._connection.execute(sql, params).rowcount
-
-    def record(self, record: Record) -> int:
-        """Append to the ledger; the record's number. Committed and signed with everything else in this transaction."""
-        return self.append(canonical({"v": 1, **record.json_value()}))
-
-    def append(self, body: bytes) -> int:
-        """Append a record whose canonical body was built before the transaction."""
-        number, link = self._head.number + 1, chained(self._head.hash, body)
-        self._connection.execute("INSERT INTO ledger (id, body, hash) VALUES (?, ?, ?)", (number, body.decode(), link))
-        self._head = Head(number, link)
-        self._appended = True
-        return number
-
-
-@dataclass(eq=False, slots=True)
-class _Work(Generic[T]):
-    """A queued unit. Whoever takes `claim` first decides: the writer to run it, or its caller to abandon it."""
-
-    unit: Callable[[Transaction], T]
-    done: "asyncio.Future[T] | None"
-    vital: bool
-    claim: threading.Lock = field(default_factory=threading.Lock)
-    value: T | None = None
-    error: BaseException | None = None
-    finished: bool = False
-
-    def finish(self, value: T | None, error: BaseException | None) -> None:
-        self.value, self.error, self.finished = value, error, True
-
-
-AnyWork: TypeAlias = _Work[Any]
 
 
 class Database:
@@ -132,7 +78,7 @@ class Database:
             async with reader.execute(sql, params) as cursor:
                 return cast(list[Row], await cursor.fetchall())
         except sqlite3.Error as error:
-            self._reader = None
+            await self._drop_reader()
             raise unavailable(error) from error
 
     async def write(self, unit: Callable[[Transaction], T], *, vital: bool = False) -> T:
@@ -142,7 +88,7 @@ class Database:
         caller that is cancelled before the writer took the unit up leaves nothing behind either; after that it waits.
         """
         done: asyncio.Future[T] = self._loop.create_future()
-        work = _Work(unit, done, vital)
+        work = Work(unit, done, vital)
         self._submit(work)
         expiry = self._loop.call_later(self.terms.lock_seconds, _abandon, work)
         try:
@@ -156,7 +102,7 @@ class Database:
 
     def write_later(self, unit: Callable[[Transaction], object]) -> None:
         """Queue a vital unit to ride in the next batch, within 10 ms. A crash before that loses it; failures are logged."""
-        self._later.append(_Work(unit, None, vital=True))
+        self._later.append(Work(unit, None, vital=True))
         if self._timer is None:
             self._timer = self._loop.call_later(LAZY_SECONDS, self._flush)
 
@@ -183,44 +129,55 @@ class Database:
                 if self._reader is None:
                     if not self.path.exists():
                         await self.write(lambda _: None, vital=True)
-                    reader = await aiosqlite.connect(f"file:{self.path}?mode=ro", uri=True, isolation_level=None)
-                    await reader.execute("PRAGMA query_only = 1")
-                    await reader.execute("PRAGMA busy_timeout = 5000")
-                    self._reader = reader
+                    self._reader = await aiosqlite.connect(f"file:{self.path}?mode=ro", uri=True, isolation_level=None)
+                    await self._reader.execute("PRAGMA query_only = 1")
+                    await self._reader.execute("PRAGMA busy_timeout = 5000")
         return self._reader
 
+    async def _drop_reader(self) -> None:
+        """Close what failed, so that the next read looks again: its thread would keep the process from ending."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with contextlib.suppress(sqlite3.Error):
+                await reader.close()
+
     async def _close(self) -> None:
+        """The reader goes first: the writer is then the last of this process and folds the write-ahead log into the file."""
         self._flush()
+        await self._drop_reader()
         self._queue.put(None)
         while self._thread.is_alive():
             await anyio.sleep(0.001)
-        if self._reader is not None:
-            await self._reader.close()
 
     # Everything below runs in the writer thread.
 
     def _write_forever(self) -> None:
-        connection: sqlite3.Connection | None = None
-        signer: Signer | None = None
-        with contextlib.closing(_LockFile(self.path.with_suffix(".lock"))) as lock:
+        writing: Writing | None = None
+        with contextlib.closing(LockFile(self.path.with_suffix(".lock"))) as lock:
             while True:
                 batch, last = self._next_batch()
                 if batch:
                     try:
                         with lock:
-                            if connection is None or signer is None:
-                                connection = _connect(self.path)
-                                signer = self._signer(connection)
+                            writing = writing or self._begin()
                             _refuse_below_floor(batch, self.path, self.terms.free_space_floor_bytes)
-                            _commit(connection, signer, batch)
+                            writing.commit(batch)
                         self.trouble = ""
                     except (sqlite3.Error, OSError, OpsError) as error:
-                        connection = self._fail(connection, batch, error)
+                        writing = self._fail(writing, batch, error)
                     self._report(batch)
                 if last:
                     break
-        if connection is not None:
+        if writing is not None:
+            writing.connection.close()
+
+    def _begin(self) -> Writing:
+        connection = connect(self.path)
+        try:
+            return Writing(connection, self._signer(connection))
+        except BaseException:
             connection.close()
+            raise
 
     def _next_batch(self) -> tuple[list[AnyWork], bool]:
         waiting = [self._queue.get()]
@@ -229,16 +186,16 @@ class Database:
                 waiting.append(self._queue.get_nowait())
         return [w for w in waiting if w is not None], None in waiting
 
-    def _fail(self, connection: sqlite3.Connection | None, batch: Sequence[AnyWork], error: Exception) -> None:
+    def _fail(self, writing: Writing | None, batch: Sequence[AnyWork], error: Exception) -> None:
         """Nothing of the batch was committed. The connection is dropped, so that the next batch looks again."""
-        failure = error if isinstance(error, OpsError) else unavailable(error)
+        failure = _closed(error) if isinstance(error, OpsError) else unavailable(error)
         self.trouble = failure.message
         for work in batch:
             work.claim.acquire(blocking=False)
             work.finish(None, failure)
-        if connection is not None:
+        if writing is not None:
             with contextlib.suppress(sqlite3.Error):
-                connection.close()
+                writing.connection.close()
 
     def _report(self, batch: Sequence[AnyWork]) -> None:
         for work in batch:
@@ -259,6 +216,9 @@ def unavailable(error: Exception) -> Unavailable:
         "file is not a database": "the database file is corrupt",
         "database disk image is malformed": "the database file is corrupt",
         "unable to open database file": "the database file cannot be opened",
+        "Read-only file system": "the database file is read-only",
+        "Permission denied": "the database file is read-only",
+        "No space left on device": "the disk is full",
     }
     why = next((said for shown, said in known.items() if shown in text), text)
     return Unavailable(
@@ -268,67 +228,9 @@ def unavailable(error: Exception) -> Unavailable:
     )
 
 
-def _commit(connection: sqlite3.Connection, signer: Signer, batch: Sequence[AnyWork]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        before = _read_head(connection)
-        head = before
-        for work in batch:
-            if work.claim.acquire(blocking=False):
-                head = _run(connection, head, work)
-        if head.number != before.number:
-            signed = signed_head(signer, head)
-            connection.execute(
-                "INSERT INTO ledger_heads (id, hash, key, signature) VALUES (?, ?, ?, ?)",
-                (signed.number, signed.hash, signed.key, signed.signature),
-            )
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _run(connection: sqlite3.Connection, head: Head, work: AnyWork) -> Head:
-    """Run one unit in its own savepoint; what it raises undoes it alone and goes to its caller."""
-    connection.execute("SAVEPOINT unit")
-    transaction = Transaction(connection, head)
-    try:
-        value = work.unit(transaction)
-    except sqlite3.OperationalError:
-        raise
-    except Exception as error:  # noqa: BLE001  # a unit's own error belongs to its caller, and must not take the batch along
-        connection.execute("ROLLBACK TO unit")
-        connection.execute("RELEASE unit")
-        work.finish(None, error)
-        return head
-    connection.execute("RELEASE unit")
-    work.finish(value, None)
-    return transaction._head  # pyright: ignore[reportPrivateUsage]  # the transaction is this module's own
-
-
-def _read_head(connection: sqlite3.Connection) -> Head:
-    row = connection.execute("SELECT id, hash FROM ledger ORDER BY id DESC LIMIT 1").fetchone()
-    if row is None:
-        row = connection.execute(
-            "SELECT last_id, json_extract(body, '$.last_hash') FROM ledger_stubs ORDER BY last_id DESC LIMIT 1"
-        ).fetchone()
-    return Head(*row) if row else Head.genesis()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5.0)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        path.chmod(0o600)
-        prepare(connection, SCHEMA_VERSION)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _closed(error: OpsError) -> Unavailable:
+    """Whatever keeps the ledger from being opened, a key that cannot be used too, means that it is unavailable."""
+    return error if isinstance(error, Unavailable) else Unavailable(error.message, hint=error.hint, details=error.details)
 
 
 def _refuse_below_floor(batch: Sequence[AnyWork], path: Path, floor: int) -> None:
@@ -360,28 +262,6 @@ def _resolve(batch: Sequence[AnyWork]) -> None:
             work.done.set_exception(work.error)
         else:
             work.done.set_result(work.value)
-
-
-class _LockFile:
-    """The advisory lock beside the database; held for one batch at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
-
-    def __enter__(self) -> None:
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
 
 
 __all__ = ["Database", "Row", "SqlValue", "Terms", "Transaction", "unavailable"]

@@ -14,16 +14,22 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
     present = connection.execute("PRAGMA user_version").fetchone()[0]
     if present == version:
         return
-    if present > version:
-        raise Unavailable(
-            f"The database has schema {present}; this ops-mcp knows {version}.",
-            hint="A newer ops-mcp has taken over this state directory. Restart this client with the newer version.",
-        )
+    refuse_newer(connection, version)
     if present:
         _back_up(connection, present)
     for number, script in _migrations():
         if number > present:
             _apply(connection, number, script)
+
+
+def refuse_newer(connection: sqlite3.Connection, version: int) -> None:
+    """Raises `Unavailable` where a later release has migrated the database, also while this one had it open."""
+    present = connection.execute("PRAGMA user_version").fetchone()[0]
+    if present > version:
+        raise Unavailable(
+            f"The database has schema {present}; this ops-mcp knows {version}.",
+            hint="A newer ops-mcp has taken over this state directory. Restart this client with the newer version.",
+        )
 
 
 def _migrations() -> list[tuple[int, str]]:

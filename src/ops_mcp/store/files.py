@@ -1,0 +1,58 @@
+"""The database's files: opened privately and prepared, and the advisory lock beside them by which processes take turns."""
+
+import fcntl
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+from ops_mcp.store.schema import SCHEMA_VERSION, prepare
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The writer's connection, at this release's schema. A file that exists keeps its mode, but for what others may do."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _keep_private(path)
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5.0)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        prepare(connection, SCHEMA_VERSION)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _keep_private(path: Path) -> None:
+    """SQLite gives the files beside it the mode of this one. Who made it read-only meant it: only others lose what they had."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return
+    if mode & 0o077:
+        path.chmod(mode & 0o700)
+
+
+class LockFile:
+    """The advisory lock beside the database; held for one batch at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def __enter__(self) -> None:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)

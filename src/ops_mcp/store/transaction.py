@@ -1,0 +1,194 @@
+"""Units of work, and the batches in which the writer thread commits them: one transaction, one signed head."""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from ops_mcp.domain.outcomes import Record
+from ops_mcp.store.chain import Head, Signer, chained, signed_head
+from ops_mcp.store.schema import SCHEMA_VERSION, refuse_newer
+from ops_mcp.values import canonical
+
+SqlValue: TypeAlias = int | float | str | bytes | None
+Row: TypeAlias = tuple[Any, ...]
+T = TypeVar("T")
+
+LEDGER_ROWS = 300
+"""Most ledger rows in one INSERT; SQLite takes 32,766 parameters."""
+
+
+class Transaction:
+    """What a unit of work may do. Valid only while the unit runs, in the writer thread, inside the batch's transaction.
+
+    Ledger rows, and what other modules `hold`, are written together at the end of the batch, or before a statement that names
+    their table: a hundred calls then cost a handful of statements.
+    """
+
+    __slots__ = ("_connection", "_head", "_held", "_rows", "memory", "undone")
+
+    def __init__(self, connection: sqlite3.Connection, head: Head, undone: int) -> None:
+        self._connection = connection
+        self.undone = undone
+        """How many transactions of this process were undone so far: what was remembered across one may never have been true."""
+        self._head = head
+        self._rows: list[SqlValue] = []
+        self._held: dict[str, Callable[[Transaction], None]] = {}
+        self.memory: dict[str, Any] = {}
+        """What modules remember of a table between the units of a batch, by its name; a statement that changes it clears it."""
+
+    @property
+    def head(self) -> Head:
+        """The end of the chain, this transaction's own records included."""
+        return self._head
+
+    def fetch(self, sql: str, *params: SqlValue) -> list[Row]:
+        """All rows of a query, as of this transaction."""
+        self._write_what_is_named(sql)
+        return self._connection.execute(sql, params).fetchall()
+
+    def execute(self, sql: str, *params: SqlValue) -> int:
+        """Run a statement; the number of rows it changed."""
+        self._write_what_is_named(sql)
+        for table in [table for table in self.memory if table in sql]:
+            del self.memory[table]
+        return self._connection.execute(sql, params).rowcount
+
+    def fetch_past(self, sql: str, *params: SqlValue) -> list[Row]:
+        """Like `fetch` for a module that asks for rows it does not hold itself."""
+        return self._connection.execute(sql, params).fetchall()
+
+    def hold(self, table: str, write: "Callable[[Transaction], None]") -> None:
+        """Have rows of `table` that a module keeps in `memory` written by `write`, at the latest at the end of the batch."""
+        self._held[table] = write
+
+    def record(self, record: Record) -> int:
+        """Append to the ledger; the record's number. Committed and signed with everything else in this transaction."""
+        body = canonical({"v": 1, **record.json_value()})
+        number, link = self._head.number + 1, chained(self._head.hash, body)
+        self._rows += (number, body.decode(), link)
+        self._head = Head(number, link)
+        return number
+
+    def write_held(self) -> None:
+        """Write everything that is held back."""
+        held, self._held = self._held, {}
+        for write in held.values():
+            write(self)
+        for start in range(0, len(self._rows), LEDGER_ROWS * 3):
+            rows = self._rows[start : start + LEDGER_ROWS * 3]
+            places = ", ".join(["(?, ?, ?)"] * (len(rows) // 3))
+            self._connection.execute(f"INSERT INTO ledger (id, body, hash) VALUES {places}", rows)  # noqa: S608  only places
+        self._rows = []
+
+    def _write_what_is_named(self, sql: str) -> None:
+        if (self._rows and "ledger" in sql) or (self._held and any(table in sql for table in self._held)):
+            self.write_held()
+
+
+@dataclass(eq=False, slots=True)
+class Work(Generic[T]):
+    """A queued unit. Whoever takes `claim` first decides: the writer to run it, or its caller to abandon it."""
+
+    unit: Callable[[Transaction], T]
+    done: "asyncio.Future[T] | None"
+    vital: bool
+    claim: threading.Lock = field(default_factory=threading.Lock)
+    value: T | None = None
+    error: BaseException | None = None
+    finished: bool = False
+
+    def finish(self, value: T | None, error: BaseException | None) -> None:
+        self.value, self.error, self.finished = value, error, True
+
+
+AnyWork: TypeAlias = Work[Any]
+
+
+class Writing:
+    """One connection's batches. A batch is one transaction; what a unit raises undoes that unit alone."""
+
+    def __init__(self, connection: sqlite3.Connection, signer: Signer) -> None:
+        self.connection = connection
+        self._signer = signer
+        self._undone = 0
+
+    def commit(self, batch: Sequence[AnyWork]) -> None:
+        """Run every unit that its caller has not abandoned, and commit. When one fails, all is done again, each in a savepoint."""
+        taken = [work for work in batch if work.claim.acquire(blocking=False)]
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            refuse_newer(self.connection, SCHEMA_VERSION)
+            if not self._run_together(taken):
+                self._undo()
+                self.connection.execute("BEGIN IMMEDIATE")
+                self._run_apart(taken)
+            self.connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._undo()
+            raise
+
+    def _undo(self) -> None:
+        self._undone += 1
+        self.connection.execute("ROLLBACK")
+
+    def _run_together(self, batch: Sequence[AnyWork]) -> bool:
+        before = _read_head(self.connection)
+        transaction = Transaction(self.connection, before, self._undone)
+        for work in batch:
+            try:
+                work.finish(work.unit(transaction), None)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the unit is run again alone, then it goes to its caller
+                if _is_the_files(error):
+                    raise
+                return False
+        transaction.write_held()
+        self._sign(before, transaction.head)
+        return True
+
+    def _run_apart(self, batch: Sequence[AnyWork]) -> None:
+        before = head = _read_head(self.connection)
+        for work in batch:
+            self.connection.execute("SAVEPOINT unit")
+            transaction = Transaction(self.connection, head, self._undone)
+            try:
+                value = work.unit(transaction)
+                transaction.write_held()
+            except Exception as error:  # noqa: BLE001  # a unit's own error belongs to its caller, and must not take others along
+                if _is_the_files(error):
+                    raise
+                self._undone += 1
+                self.connection.execute("ROLLBACK TO unit")
+                work.finish(None, error)
+            else:
+                head = transaction.head
+                work.finish(value, None)
+            self.connection.execute("RELEASE unit")
+        self._sign(before, head)
+
+    def _sign(self, before: Head, head: Head) -> None:
+        if head.number == before.number:
+            return
+        signed = signed_head(self._signer, head)
+        self.connection.execute(
+            "INSERT INTO ledger_heads (id, hash, key, signature) VALUES (?, ?, ?, ?)",
+            (signed.number, signed.hash, signed.key, signed.signature),
+        )
+
+
+def _is_the_files(error: Exception) -> bool:
+    """Whether the file is what failed: locked, full, read-only, or (a plain `DatabaseError`) corrupt."""
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+
+def _read_head(connection: sqlite3.Connection) -> Head:
+    row = connection.execute("SELECT id, hash FROM ledger ORDER BY id DESC LIMIT 1").fetchone()
+    if row is None:
+        row = connection.execute(
+            "SELECT last_id, json_extract(body, '$.last_hash') FROM ledger_stubs ORDER BY last_id DESC LIMIT 1"
+        ).fetchone()
+    return Head(*row) if row else Head.genesis()

@@ -201,7 +201,8 @@ async def kill_switch(demo: Demo, agent: AgentSession) -> None:
 def verify(demo: Demo) -> tuple[str, ...]:
     story, world = demo.story, demo.world
     story.scene("The ledger is verified")
-    story.say(world.must("audit", "anchor", str(demo.anchor)).out.strip())
+    world.must("audit", "anchor", str(demo.anchor))
+    story.say("The newest signed head is copied to an anchor: a file that somebody else would keep.")
     exported = world.home / "ledger.jsonl"
     key = world.must("audit", "export", str(exported), "--json").data["public_key"]
     evidence = (str(exported), "--public-key", key, "--anchor", str(demo.anchor))

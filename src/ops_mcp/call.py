@@ -14,7 +14,8 @@ from ops_mcp.domain.releases import DeploymentId, OperationId, Plan
 from ops_mcp.errors import Code, NotFound, OpsError, Problem, Unavailable
 from ops_mcp.governance.refusals import waiting_for
 from ops_mcp.ports import Ops, Progress
-from ops_mcp.store.ledger import Admitted, Asked, Begun, Denied, NewIds, Repeated, budget_name
+from ops_mcp.store.ledger import Admitted, Asked, Begun, Denied, NewIds, Repeated
+from ops_mcp.store.records import budget_name
 from ops_mcp.store.settlement import Settlement
 from ops_mcp.tool import AnyTool, Committed, Result
 from ops_mcp.values import JsonObject, text_digest
@@ -39,6 +40,7 @@ async def call(
         app, credential, client, name, arguments, progress, CallId(app.new_id("call")), app.world(), app.rules(), app.redactor()
     )
     try:
+        _refuse_without_policy(request)
         parsed = await parse(request)
         if isinstance(parsed, Denied):
             return _refused(request, parsed)
@@ -52,6 +54,14 @@ async def call(
             return await _repeat(request, parsed, admission)
         case Admitted():
             return await _carry_out(request, parsed, admission)
+
+
+def _refuse_without_policy(request: Request) -> None:
+    if request.rules.policy.trouble:
+        raise Unavailable(
+            f"The policy cannot be read: {request.rules.policy.trouble}",
+            hint="Nothing runs until an operator mends it; `ops-mcp policy show` says what is wrong.",
+        )
 
 
 async def _carry_out(request: Request, parsed: Parsed, admitted: Admitted) -> Outcome:
@@ -184,29 +194,36 @@ def _done(request: Request, tool: AnyTool, result: Result) -> Done:
 def _settlement(
     request: Request, admitted: Admitted, outcome: Outcome | None, ending: str, begun: list[DeploymentId]
 ) -> Settlement:
-    call, at = admitted.call, request.app.clock()
-    money = call.ceiling.usd_micros
-    name = budget_name(admitted.caller)
-    deployment = begun[0] if begun else None
+    """How a call came out, and what it took of what was reserved. Refusals and open questions take nothing."""
+    call, money = admitted.call, admitted.call.ceiling.usd_micros
+    settled = Settlement(
+        call=call,
+        caller=budget_name(admitted.caller),
+        outcome=ending,
+        at=request.app.clock(),
+        cost=Cost(calls=0),
+        windows=admitted.windows,
+        deployment=begun[0] if begun else None,
+    )
     match outcome:
         case None:
             why = "its caller went away" if ending == "cancelled" else "the tool crashed; the server's log says how"
-            return Settlement(call, name, ending, at, Cost(calls=1, usd_micros=money), reason=why, deployment=deployment)
+            return settled._replace(cost=Cost(usd_micros=money), reason=why)
         case Done(text=text, replayed=replayed):
-            cost = Cost(calls=1, tokens=_tokens(text), usd_micros=0 if call.dry_run else money)
             data: JsonObject = {"result": text_digest(text), "bytes": len(text)}
             if replayed:
                 data["replayed"] = True
-            return Settlement(call, name, "done", at, cost, data=data, deployment=deployment)
-        case Failed(problem=failure):
-            cost = Cost(calls=1, tokens=_tokens(failure.model_dump_json()), usd_micros=money)
-            return Settlement(call, name, "failed", at, cost, failure.code.value, failure.message, deployment=deployment)
-        case Refused(problem=refusal, verdict=verdict):
-            rule: JsonObject = {"rule": verdict.decisive.rule} if verdict else {}
-            return Settlement(call, name, "refused", at, Cost(calls=0), refusal.code.value, refusal.message, rule)
-        case NeedsApproval(problem=asked, approval=approval):
+            cost = Cost(tokens=_tokens(text), usd_micros=0 if call.dry_run else money)
+            return settled._replace(outcome="done", cost=cost, data=data)
+        case Failed(problem=problem):
+            cost = Cost(tokens=_tokens(problem.model_dump_json()), usd_micros=money)
+            return settled._replace(outcome="failed", cost=cost, code=problem.code.value, reason=problem.message)
+        case Refused(problem=problem, verdict=verdict):
+            data = {"rule": verdict.decisive.rule} if verdict else {}
+            return settled._replace(outcome="refused", code=problem.code.value, reason=problem.message, data=data)
+        case NeedsApproval(problem=problem, approval=approval):
             data = {"approval": approval.id}
-            return Settlement(call, name, "needs_approval", at, Cost(calls=0), asked.code.value, asked.message, data)
+            return settled._replace(outcome="needs_approval", code=problem.code.value, reason=problem.message, data=data)
 
 
 def _refused(request: Request, denied: Denied) -> Refused:

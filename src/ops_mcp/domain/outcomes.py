@@ -1,13 +1,15 @@
 """The closed set of outcomes of a call, and the record that the ledger keeps of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TypeAlias
+
+from pydantic import JsonValue
 
 from ops_mcp.domain.calls import Approval, CallId, Verdict
 from ops_mcp.domain.releases import Plan
 from ops_mcp.errors import Problem
-from ops_mcp.values import JsonObject, Value
+from ops_mcp.values import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,11 @@ class NeedsApproval:
 Outcome: TypeAlias = Done | Failed | Refused | NeedsApproval
 
 
-class Record(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
     """One ledger record before it is hashed. `kind` is a dotted word of DESIGN 6 (`call.admitted`, `operation.step` …).
 
-    Everything a reader searches is a field; the rest is in `data`. Already redacted.
+    Everything a reader searches is a field; the rest is in `data`. Already redacted. Not a `Value`: two are made for every call.
     """
 
     kind: str
@@ -75,4 +78,20 @@ class Record(Value):
     rule: str | None = None
     code: str | None = None
     reason: str | None = None
-    data: JsonObject = {}
+    data: JsonObject = field(default_factory=dict[str, JsonValue])
+
+    def json_value(self) -> JsonObject:
+        """The record's fields as JSON, absent ones left out, its time in UTC with a Z; `v` is the format's version."""
+        body: JsonObject = {"v": 1, "kind": self.kind, "at": _utc(self.at), "data": self.data}
+        for name in _SEARCHED:
+            value = getattr(self, name)
+            if value is not None:
+                body[name] = str(value)
+        return body
+
+
+_SEARCHED = tuple(f.name for f in fields(Record) if f.name not in ("kind", "at", "data"))
+
+
+def _utc(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

@@ -5,21 +5,19 @@ from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
 
 from ops_mcp.domain.calls import Answer, Approval, ApprovalId, Call, Verdict
-from ops_mcp.domain.identity import Agent, Caller, Credential, System, Unknown
-from ops_mcp.domain.outcomes import Record
+from ops_mcp.domain.identity import Agent, Caller, Credential, Effect, System, Unknown
 from ops_mcp.domain.releases import DeploymentId, OperationId, Plan
 from ops_mcp.errors import Code, OpsError, Problem
 from ops_mcp.governance import approvals as approving
-from ops_mcp.governance import budgets
 from ops_mcp.governance.decide import decide
 from ops_mcp.governance.history import GuardLevel, History, Window
 from ops_mcp.governance.policy import Policy
 from ops_mcp.store import approvals, commitment, counters, idempotency, refusals, reservations
 from ops_mcp.store.callers import Callers
-from ops_mcp.store.counters import Allowance, Charge
+from ops_mcp.store.counters import Allowance
 from ops_mcp.store.database import Database, Transaction
+from ops_mcp.store.records import admission_of, asked_of, budget_name, record_of, warn
 from ops_mcp.store.settlement import Settlement, penalise, settle
-from ops_mcp.values import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Allowed so far: durable in the ledger, its ceiling reserved. `verdict.answer` may be ask, judged again at commit."""
+    """Allowed so far: durable in the ledger, its ceiling reserved. `verdict.answer` may be ask, judged again at commit.
+
+    What a read holds is known to its own process alone; when that dies, the ledger itself shows the call unsettled.
+    """
 
     call: Call
     caller: Caller
@@ -135,9 +136,10 @@ class Ledger:
         charges = counters.charges_of(history.windows)
         counters.charge(tx, charges, call.ceiling)
         counters.take(tx, name, call.effect, history.rate, call.at)
-        reservations.insert(tx, call, name, charges, self._holder)
-        tx.record(_admission(call, caller, verdict, rules, history.windows))
-        _warn(tx, call, name, history.windows)
+        if call.effect is not Effect.read:
+            reservations.insert(tx, call, name, charges, self._holder)
+        tx.record(admission_of(call, caller, verdict, rules.policy.digest, history.windows, self._holder))
+        warn(tx, call, name, history.windows)
         return Admitted(call, caller, verdict, history.windows)
 
     def _history(
@@ -165,7 +167,7 @@ class Ledger:
                 details={"first_call": bound.call},
             )
             return self._record_refusal(tx, call, caller, problem, None)
-        tx.record(_record("call.repeated", call, caller, deployment=bound.deployment, data={"first_call": bound.call}))
+        tx.record(record_of("call.repeated", call, caller, deployment=bound.deployment, data={"first_call": bound.call}))
         return Repeated(call, caller, bound)
 
     def _deny(self, tx: Transaction, call: Call, caller: Caller, verdict: Verdict) -> Denied:
@@ -193,7 +195,7 @@ class Ledger:
     def _record_refusal(self, tx: Transaction, call: Call, caller: Caller, problem: Problem, verdict: Verdict | None) -> Denied:
         if refusals.count(tx, caller.name, call.at):
             tx.record(
-                _record(
+                record_of(
                     "call.refused",
                     call,
                     caller,
@@ -201,7 +203,7 @@ class Ledger:
                     rule=verdict.decisive.rule if verdict else "parse",
                     code=problem.code.value,
                     reason=problem.message,
-                    data=_asked(call),
+                    data=asked_of(call),
                 )
             )
         return Denied(call, caller, problem, verdict)
@@ -268,7 +270,7 @@ class Ledger:
             operation=ids.operation if deployment else None, deployment=target, result=None,
         )  # fmt: skip
         tx.record(
-            _record(
+            record_of(
                 "call.committed",
                 call,
                 judged.caller,
@@ -288,11 +290,6 @@ class _Judged(NamedTuple):
     grant: Approval | None
 
 
-def budget_name(caller: Caller) -> str:
-    """Whose budget, bucket and keys a caller uses: the worker acts on those of the agent it works for."""
-    return caller.agent.name if isinstance(caller, System) else caller.name
-
-
 def _seen_from(call: Call, caller: Caller) -> Call:
     """What depends on whose the target is."""
     if call.target_owner is None:
@@ -308,90 +305,6 @@ def _welcome(caller: Caller, *, everyone_killed: bool) -> bool:
         return False
     agent = caller.agent if isinstance(caller, System) else caller
     return not (isinstance(agent, Agent) and (agent.killed or agent.revoked))
-
-
-def _warn(tx: Transaction, call: Call, name: str, windows: tuple[Window, ...]) -> None:
-    """Record the first crossing of 80 % and of 95 % of each window."""
-    cost = call.ceiling
-    for window in windows:
-        for spent, wanted, limit, currency in (
-            (window.calls, cost.calls, window.calls_limit, "calls"),
-            (window.tokens, cost.tokens, window.tokens_limit, "tokens"),
-            (window.usd_micros, cost.usd_micros, window.usd_micros_limit, "usd_micros"),
-        ):
-            for percent in budgets.warnings_crossed(before=spent, after=spent + wanted, limit=limit):
-                if counters.mark_warned(tx, Charge(window.scope, window.name), percent):
-                    data: JsonObject = {"scope": window.scope, "window": window.name, "currency": currency, "percent": percent}
-                    tx.record(Record(kind="budget.crossed", at=call.at, call=call.id, caller=name, data=data))
-
-
-def _admission(call: Call, caller: Caller, verdict: Verdict, rules: Rules, windows: tuple[Window, ...]) -> Record:
-    return _record(
-        "call.admitted",
-        call,
-        caller,
-        verdict=verdict.answer.value,
-        rule=verdict.decisive.rule,
-        data={
-            **_asked(call),
-            "policy": rules.policy.digest,
-            "schema": call.schema_digest,
-            "reserved": [call.ceiling.calls, call.ceiling.tokens, call.ceiling.usd_micros],
-            "charged": [[window.scope, window.name] for window in windows],
-        },
-    )
-
-
-def _asked(call: Call) -> JsonObject:
-    asked: JsonObject = {"arguments": call.arguments, "digest": call.digest}
-    if call.dry_run:
-        asked["dry_run"] = True
-    if call.idempotency_key is not None:
-        asked["idempotency_key"] = call.idempotency_key
-    if call.reason:
-        asked["untrusted_reason"] = call.reason
-    if call.client.name or call.client.session:
-        asked["client"] = call.client.json_value()
-    if call.on_behalf_of is not None:
-        asked["on_behalf_of"] = call.on_behalf_of
-    return asked
-
-
-def _record(
-    kind: str,
-    call: Call,
-    caller: Caller,
-    *,
-    at: datetime | None = None,
-    verdict: str | None = None,
-    rule: str | None = None,
-    code: str | None = None,
-    reason: str | None = None,
-    deployment: str | None = None,
-    operation: str | None = None,
-    approval: str | None = None,
-    data: JsonObject,
-) -> Record:
-    agent = caller.agent if isinstance(caller, System) else caller
-    return Record(
-        kind=kind,
-        at=at or call.at,
-        call=call.id,
-        caller=budget_name(caller),
-        owner=agent.owner if isinstance(agent, Agent) else None,
-        tool=call.tool,
-        effect=call.effect.value,
-        environment=call.environment.name if call.environment else None,
-        service=call.service,
-        deployment=deployment or (call.target if call.target_owner is not None else None),
-        operation=operation or (caller.name if isinstance(caller, System) else None),
-        approval=approval,
-        verdict=verdict,
-        rule=rule,
-        code=code,
-        reason=reason,
-        data=data,
-    )
 
 
 __all__ = [

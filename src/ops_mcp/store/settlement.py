@@ -1,6 +1,7 @@
 """How calls and operations end in the ledger: what they cost, what they did to the score, and what became of the lost ones."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,17 +10,21 @@ from ops_mcp.domain.identity import Agent, Effect
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.domain.releases import Deployment, DeploymentState, Operation
 from ops_mcp.governance import reputation
+from ops_mcp.governance.history import Window
 from ops_mcp.store import counters, idempotency, refusals, reservations
 from ops_mcp.store.database import Transaction
 from ops_mcp.store.halts import bump_governance
 from ops_mcp.store.people import agent_named, update_agent
 from ops_mcp.values import Json, JsonObject
 
+_RECONCILED = "reconciled_up_to"
+"""The `facts` row with the last ledger record below which no read is open."""
+
 OUTCOMES = ("done", "failed", "refused", "needs_approval", "cancelled", "unknown")
 
 
 class Settlement(NamedTuple):
-    """How a call came out. `cost` is what it really took; the money of a committed change is settled by its operation."""
+    """How a call came out. `cost` is what it really took; `windows` are those that admitted it."""
 
     call: Call
     caller: str
@@ -31,21 +36,16 @@ class Settlement(NamedTuple):
     data: JsonObject = {}
     deployment: str | None = None
     bind_result: str | None = None
+    windows: tuple[Window, ...] = ()
 
 
 def settle(tx: Transaction, settlement: Settlement) -> None:
     """Append `call.settled`, credit back what was not used, and bind the key of a record. A second settlement is dropped."""
     call = settlement.call
-    held = reservations.of_call(tx, call.id)
-    if held is None or held.call_settled:
+    if call.effect is Effect.read:
+        _credit(tx, counters.charges_of(settlement.windows), call.ceiling, settlement.cost)
+    elif not _settle_reservation(tx, settlement):
         return
-    if held.operation is None:
-        _credit(tx, held, settlement.cost)
-        reservations.remove(tx, call.id)
-    else:
-        kept = held.cost.evolve(tokens=settlement.cost.tokens)
-        _credit(tx, held, kept)
-        reservations.mark_call_settled(tx, held, kept)
     if settlement.bind_result is not None:
         idempotency.bind(tx, settlement.caller, call, operation=None, deployment=None, result=settlement.bind_result)
     tx.record(
@@ -64,6 +64,22 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
             data={**settlement.data, "cost": cost_of(settlement.cost)},
         )
     )
+
+
+def _settle_reservation(tx: Transaction, settlement: Settlement) -> bool:
+    """Credit what a change did not use; False when it was settled before."""
+    call, cost = settlement.call, settlement.cost
+    held = reservations.of_call(tx, call.id)
+    if held is None or held.call_settled:
+        return False
+    if held.operation is None:
+        _credit(tx, held.charges, held.cost, cost)
+        reservations.remove(tx, call.id)
+        return True
+    kept = held.cost.evolve(tokens=cost.tokens)
+    _credit(tx, held.charges, held.cost, kept)
+    reservations.mark_call_settled(tx, held, kept)
+    return True
 
 
 def settle_operation(tx: Transaction, operation: Operation, deployment: Deployment, *, at: datetime) -> None:
@@ -107,25 +123,54 @@ def reconcile(tx: Transaction, *, alive: Callable[[str], bool], at: datetime) ->
     A lost call keeps its reserved ceiling: what it really cost cannot be known.
     """
     refusals.sum_up(tx, at)
+    lost_reads = _lost_reads(tx, alive, at)
     lost = [held for held in reservations.unsettled(tx) if not alive(held.holder)]
     for held in lost:
         if held.operation is None:
             reservations.remove(tx, held.call)
         else:
             reservations.mark_call_settled(tx, held, held.cost)
-        tx.record(
-            Record(
-                kind="call.settled",
-                at=at,
-                call=held.call,
-                caller=held.caller,
-                operation=held.operation,
-                verdict="unknown",
-                reason="the server that admitted this call ended before it could say how the call came out",
-                data={"cost": cost_of(held.cost)},
-            )
-        )
-    return len(lost)
+        tx.record(_unknown(held.call, held.caller, held.operation, at, cost_of(held.cost)))
+    return len(lost) + lost_reads
+
+
+def _lost_reads(tx: Transaction, alive: Callable[[str], bool], at: datetime) -> int:
+    """Reads that the ledger shows admitted and not settled by a process that is gone. Looks only at what is new since last time."""
+    rows = tx.fetch("SELECT value FROM facts WHERE name = ?", _RECONCILED)
+    since = int(rows[0][0]) if rows else 0
+    unsettled = tx.fetch(
+        "SELECT a.id, a.body FROM ledger a WHERE a.id > ? AND a.kind = 'call.admitted'"
+        " AND NOT EXISTS (SELECT 1 FROM ledger s WHERE s.call = a.call AND s.kind = 'call.settled') ORDER BY a.id",
+        since,
+    )
+    lost, first_open = 0, tx.head.number + 1
+    for number, text in unsettled:
+        body: JsonObject = json.loads(text)
+        data = body["data"]
+        if body.get("effect") != Effect.read.value or not isinstance(data, dict):
+            continue
+        if alive(str(data["holder"])):
+            first_open = min(first_open, int(number))
+            continue
+        tx.record(_unknown(str(body["call"]), str(body["caller"]), None, at, data["reserved"]))
+        lost += 1
+    if first_open - 1 > since:
+        tx.execute("DELETE FROM facts WHERE name = ?", _RECONCILED)
+        tx.execute("INSERT INTO facts (name, value) VALUES (?, ?)", _RECONCILED, str(first_open - 1))
+    return lost
+
+
+def _unknown(call: str, caller: str, operation: str | None, at: datetime, cost: Json) -> Record:
+    return Record(
+        kind="call.settled",
+        at=at,
+        call=call,
+        caller=caller,
+        operation=operation,
+        verdict="unknown",
+        reason="the server that admitted this call ended before it could say how the call came out",
+        data={"cost": cost},
+    )
 
 
 def cost_of(cost: Cost) -> Json:
@@ -133,10 +178,9 @@ def cost_of(cost: Cost) -> Json:
     return [cost.calls, cost.tokens, cost.usd_micros]
 
 
-def _credit(tx: Transaction, held: reservations.Reservation, actual: Cost) -> None:
-    difference = actual - held.cost
-    if difference != Cost(calls=0):
-        counters.charge(tx, held.charges, difference)
+def _credit(tx: Transaction, charges: Sequence[counters.Charge], reserved: Cost, actual: Cost) -> None:
+    if actual != reserved:
+        counters.charge(tx, charges, actual - reserved)
 
 
 def _score(tx: Transaction, operation: Operation, deployment: Deployment, at: datetime) -> int:

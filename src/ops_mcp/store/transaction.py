@@ -67,7 +67,7 @@ class Transaction:
 
     def record(self, record: Record) -> int:
         """Append to the ledger; the record's number. Committed and signed with everything else in this transaction."""
-        body = canonical({"v": 1, **record.json_value()})
+        body = canonical(record.json_value())
         number, link = self._head.number + 1, chained(self._head.hash, body)
         self._rows += (number, body.decode(), link)
         self._head = Head(number, link)
@@ -117,10 +117,11 @@ class Writing:
         self._undone = 0
 
     def commit(self, batch: Sequence[AnyWork]) -> None:
-        """Run every unit that its caller has not abandoned, and commit. When one fails, all is done again, each in a savepoint."""
-        taken = [work for work in batch if work.claim.acquire(blocking=False)]
+        """Run every unit that its caller has not abandoned, and commit. When one fails, all run again, each in a savepoint."""
         try:
             self.connection.execute("BEGIN IMMEDIATE")
+            # Not before: while another process holds the database, callers may still abandon their work when their time is up.
+            taken = [work for work in batch if work.claim.acquire(blocking=False)]
             refuse_newer(self.connection, SCHEMA_VERSION)
             if not self._run_together(taken):
                 self._undo()

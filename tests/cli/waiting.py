@@ -1,6 +1,6 @@
 """Puts a request for approval into a terminal's database, as the call path would."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import anyio
 
@@ -49,7 +49,3 @@ async def _insert(terminal: Terminal, approval: Approval, plan: Plan) -> None:
     with anyio.fail_after(10):
         async with Database.open(config.database_path, signer=ledger_signer(config)) as database:
             await database.write(lambda t: approvals.insert(t, approval, plan))
-
-
-def at(moment: str) -> datetime:
-    return datetime.fromisoformat(moment)

@@ -6,8 +6,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
+from ops_mcp.domain.calls import Answer
 from ops_mcp.errors import NotConfigured, OpsError
-from ops_mcp.governance.policy import Action, Policy, PolicyProblem
+from ops_mcp.governance.policy import Action, Policy, PolicyProblem, Ruling
 from ops_mcp.governance.policy import load as parse
 
 T = TypeVar("T")
@@ -15,25 +16,60 @@ Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 
 
 class LastGood(Generic[T]):
-    """A value read from a folder's files, read again when any of them changes. A failed reading is told once and not used."""
+    """A value read from a folder's files, read again when any of them changes. A failed reading is told once and not used.
 
-    def __init__(self, folder: Path, suffix: str, read: Callable[[], T], *, tell: Callable[[OpsError], None]) -> None:
+    Where the very first one fails there is no last good: `otherwise` says what stands in until the files are mended; without it
+    the failure is raised.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        suffix: str,
+        read: Callable[[], T],
+        *,
+        tell: Callable[[OpsError], None],
+        otherwise: Callable[[OpsError], T] | None = None,
+    ) -> None:
         self._folder = folder
         self._suffix = suffix
         self._read = read
         self._tell = tell
-        self._stamp = stamp(folder, suffix)
-        self._value = read()
+        self._stamp: Stamp = ()
+        try:
+            self._stamp = self._present()
+            self._value = read()
+        except OpsError as problem:
+            if otherwise is None:
+                raise
+            tell(problem)
+            self._value = otherwise(problem)
 
     def __call__(self) -> T:
-        present = stamp(self._folder, self._suffix)
-        if present != self._stamp:
-            self._stamp = present
-            try:
+        try:
+            present = self._present()
+            if present != self._stamp:
+                self._stamp = present
                 self._value = self._read()
-            except OpsError as problem:
+        except OpsError as problem:
+            if self._stamp != _UNREADABLE or not isinstance(problem, _Unreadable):
                 self._tell(problem)
+            if isinstance(problem, _Unreadable):
+                self._stamp = _UNREADABLE
         return self._value
+
+    def _present(self) -> Stamp:
+        try:
+            return stamp(self._folder, self._suffix)
+        except OSError as error:
+            raise _Unreadable(f"{self._folder} cannot be read: {error.strerror}.", hint="Mend its permissions.") from error
+
+
+class _Unreadable(NotConfigured):
+    """The folder itself cannot be listed. Reading on would take it for empty, and an empty folder of policies forbids less."""
+
+
+_UNREADABLE: Stamp = (("", 0, 0),)
 
 
 def stamp(folder: Path, suffix: str) -> Stamp:
@@ -53,6 +89,14 @@ def read_policy(folder: Path, actions: tuple[Action, ...]) -> Policy:
     matrix = (shipped / "matrix.cedar").read_text(encoding="utf-8")
     schema = (shipped / "schema.cedarschema").read_text(encoding="utf-8")
     return _usable(parse(matrix, schema, texts, actions=actions))
+
+
+def closed_policy(problem: OpsError) -> Policy:
+    """What stands in for a policy that could not be read at the start: it lets nothing pass, and its trouble says why."""
+    why = Ruling(Answer.deny, errors=(problem.message,))
+    return Policy(
+        digest="", notes=(), actions={}, sees_arguments=False, sees_time=False, judge=lambda _: why, trouble=problem.message
+    )
 
 
 def _usable(parsed: Policy | PolicyProblem) -> Policy:

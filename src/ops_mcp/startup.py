@@ -20,7 +20,7 @@ from ops_mcp.governance.approvals import Terms as ApprovalTerms
 from ops_mcp.governance.policy import Action
 from ops_mcp.governance.redaction import Redactor
 from ops_mcp.ports import Clock, NewId
-from ops_mcp.reading import LastGood, read_policy
+from ops_mcp.reading import LastGood, closed_policy, read_policy
 from ops_mcp.secrets import Secrets, make_private_directory
 from ops_mcp.store import keys
 from ops_mcp.store.accounts import StoredAccounts
@@ -35,6 +35,7 @@ from ops_mcp.store.trail import StoredTrail
 
 log = logging.getLogger(__name__)
 
+_KEY_BYTES = 32
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -73,7 +74,7 @@ async def open_app(
 
     A database that cannot be used does not stop it: writes are refused with the reason, and `whoami` says so.
     """
-    make_private_directory(config.state_dir)
+    _prepare(config.state_dir)
     terms = DatabaseTerms(config.settings.ledger.lock_seconds, config.settings.ledger.free_space_floor_bytes)
     key = keys.ledger_key_path(config.state_dir)
     async with Database.open(
@@ -83,6 +84,14 @@ async def open_app(
         yield Opened(_app(config, database, tell, wake_worker, clock, new_id), config, database)
 
 
+def _prepare(state_dir: Path) -> None:
+    """A disk that cannot be written now is not a reason to give no answer: each write says what is wrong."""
+    try:
+        make_private_directory(state_dir)
+    except OSError as error:
+        log.warning("%s cannot be prepared: %s", state_dir, error.strerror)
+
+
 def _app(
     config: Config, database: Database, tell: "_Teller", wake_worker: Callable[[], None], clock: Clock, new_id: NewId
 ) -> App:
@@ -90,7 +99,11 @@ def _app(
     actions = tuple(Action(tool.name, tool.effect, tool.toolset) for tool in registry.values())
     allowance = Allowance(config.settings.budgets, config.settings.rates)
     policy = LastGood(
-        config.config_dir / "policies", ".cedar", lambda: read_policy(config.config_dir / "policies", actions), tell=tell
+        config.config_dir / "policies",
+        ".cedar",
+        lambda: read_policy(config.config_dir / "policies", actions),
+        tell=tell,
+        otherwise=closed_policy,
     )
     approval_terms = _approval_terms(config.settings)
     deployments = StoredDeployments(database)
@@ -138,14 +151,19 @@ def _redaction_key(state_dir: Path) -> bytes:
     """One key an installation, so that equal secrets leave equal marks. Losing it only loses that."""
     file = state_dir / "keys" / "redaction.key"
     try:
-        return file.read_bytes()
-    except FileNotFoundError:
+        if len(kept := file.read_bytes()) == _KEY_BYTES:
+            return kept
+    except OSError:  # absent, or not to be read: another one does
+        pass
+    made = secrets.token_bytes(_KEY_BYTES)
+    try:
         make_private_directory(file.parent)
-        made = secrets.token_bytes(32)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as out:
             out.write(made)
-        return made
+    except OSError as error:
+        log.warning("%s cannot be kept: %s", file, error.strerror)
+    return made
 
 
 def _approval_terms(settings: Settings) -> ApprovalTerms:
@@ -161,7 +179,7 @@ class _Teller:
         self._clock = clock
 
     def __call__(self, problem: OpsError) -> None:
-        log.warning("%s The last good one stays in force.", problem.message)
+        log.warning("not used, and what was in force stays so: %s", problem.message)
         record = Record(kind="policy.refused", at=self._clock(), code=problem.code.value, reason=problem.message)
         self._database.write_later(lambda tx: _append(tx, record))
 

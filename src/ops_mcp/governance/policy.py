@@ -56,7 +56,10 @@ class Ruling(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Parsed and validated policies. `digest` names exactly this set of texts and tools; it goes into each record."""
+    """Parsed and validated policies. `digest` names exactly this set of texts and tools; it goes into each record.
+
+    `trouble` is set where no policy could be read and nothing may run.
+    """
 
     digest: str
     notes: tuple[PolicyNote, ...]
@@ -64,6 +67,7 @@ class Policy:
     sees_arguments: bool
     sees_time: bool
     judge: Callable[[Request], Ruling] = field(repr=False)
+    trouble: str = ""
 
     def rule(self, call: Call, history: History) -> Ruling:
         """The ruling on a call. A caller nobody knows is denied."""

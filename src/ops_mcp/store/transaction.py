@@ -81,7 +81,7 @@ class Transaction:
         for start in range(0, len(self._rows), LEDGER_ROWS * 3):
             rows = self._rows[start : start + LEDGER_ROWS * 3]
             places = ", ".join(["(?, ?, ?)"] * (len(rows) // 3))
-            self._connection.execute(f"INSERT INTO ledger (id, body, hash) VALUES {places}", rows)  # noqa: S608  only places
+            self._connection.execute(f"INSERT INTO ledger (id, body, hash) VALUES {places}", rows)
         self._rows = []
 
     def _write_what_is_named(self, sql: str) -> None:
@@ -143,7 +143,7 @@ class Writing:
         for work in batch:
             try:
                 work.finish(work.unit(transaction), None)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the unit is run again alone, then it goes to its caller
+            except Exception as error:  # whatever it is, the unit is run again alone, then it goes to its caller
                 if _is_the_files(error):
                     raise
                 return False
@@ -159,7 +159,7 @@ class Writing:
             try:
                 value = work.unit(transaction)
                 transaction.write_held()
-            except Exception as error:  # noqa: BLE001  # a unit's own error belongs to its caller, and must not take others along
+            except Exception as error:  # a unit's own error belongs to its caller, and must not take others along
                 if _is_the_files(error):
                     raise
                 self._undone += 1

@@ -120,12 +120,13 @@ class Journal(Protocol):
 
 
 class DeploymentQuery(Value):
-    """Newest first. `visible` is the closed set of environments the caller may read."""
+    """Newest first. `visible` is the closed set of environments the caller may read; `serving` asks only for what serves now."""
 
     visible: tuple[EnvironmentName, ...]
     service: ServiceName | None = None
     environment: EnvironmentName | None = None
     state: DeploymentState | None = None
+    serving: bool = False
     since: datetime | None = None
     limit: int = 20
     cursor: str | None = None

@@ -75,8 +75,7 @@ class Database:
         """All rows of a query on the read-only connection. Raises `Unavailable` with the reason when it cannot be read."""
         try:
             reader = await self._open_reader()
-            async with reader.execute(sql, params) as cursor:
-                return cast(list[Row], await cursor.fetchall())
+            return cast(list[Row], await reader.execute_fetchall(sql, params))
         except sqlite3.Error as error:
             await self._drop_reader()
             raise unavailable(error) from error

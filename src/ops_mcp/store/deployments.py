@@ -181,6 +181,8 @@ def _conditions(query: DeploymentQuery) -> tuple[str, list[SqlValue]]:
         if value is not None:
             where.append(f"{column} = ?")
             params.append(value)
+    if query.serving:
+        where.append("serving = 1")
     if query.since is not None:
         where.append("created_at >= ?")
         params.append(query.since.isoformat())

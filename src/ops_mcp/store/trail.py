@@ -51,7 +51,7 @@ class StoredTrail:
         conditions, params = _conditions(query)
         where = " AND ".join(["id >= ?", "id < ?", *conditions])
         rows = await self._database.fetch(
-            f"SELECT id, hash, body FROM ledger WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608  # our own conditions
+            f"SELECT id, hash, body FROM ledger WHERE {where} ORDER BY id DESC LIMIT ?",  # our own conditions
             low,
             below,
             *params,

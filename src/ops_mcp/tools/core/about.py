@@ -8,7 +8,7 @@ from ops_mcp.domain.identity import Agent, System
 from ops_mcp.domain.places import Binding, EnvironmentName
 from ops_mcp.domain.releases import Deployment
 from ops_mcp.governance.reputation import missing_for_next, standing
-from ops_mcp.ports import Ops, TrailQuery
+from ops_mcp.ports import DeploymentQuery, Ops, TrailQuery
 from ops_mcp.tool import Args, EnvironmentArg, Result, Target, read
 from ops_mcp.tools.core.arguments import CORE, CursorArg, DeploymentIdArg
 from ops_mcp.values import JsonObject
@@ -99,7 +99,9 @@ async def services(args: ServicesArgs, ops: Ops) -> Services:
     """The services you may see, per environment, with what each runs now. Start here for valid names."""
     seen = [EnvironmentName(args.environment)] if args.environment else list(ops.visible())
     bound = [b for b in ops.config.bindings if b.environment in seen]
-    places = [_place(b, ops, await ops.deployments.serving(b.service, b.environment)) for b in bound[:100]]
+    page = await ops.deployments.page(DeploymentQuery(visible=tuple(seen), serving=True, limit=1000))
+    serving = {(d.service, d.environment): d for d in page.items}
+    places = [_place(b, ops, serving.get((b.service, b.environment))) for b in bound[:100]]
     return Services(environments=[*seen], services=places, cut=len(bound) > len(places))
 
 

@@ -79,12 +79,12 @@ class Shop:
         self.watch_seconds = watch_seconds
         self.bind()
 
-    def bind(self, **env: str) -> None:
+    def bind(self, *, build: str = "[]", **env: str) -> None:
         """Write the binding; the sample misbehaves as its environment says."""
         lines = [
             "[sandbox]",
             'provider = "local"',
-            f'options = {{ source = "sample", port = {self.port}, grace_seconds = 2 }}',
+            f'options = {{ source = "sample", port = {self.port}, grace_seconds = 2, build = {build} }}',
             f"health = {{ verify_seconds = 6, watch_seconds = {self.watch_seconds}, interval_seconds = 0.3 }}",
             "env = { " + ", ".join(f'{name} = "{value}"' for name, value in env.items()) + " }",
         ]
@@ -137,12 +137,25 @@ async def until(holds: Callable[[], bool]) -> None:
             await anyio.sleep(0.05)
 
 
-async def deployed(app: App, *, until_state: set[str] | None = None) -> Deployment:
-    """Deploy as an anonymous caller, and wait for the end of the deployment."""
+async def deployed(app: App, *, until_state: set[str] | None = None, waits: bool = True) -> Deployment:
+    """Deploy as an anonymous caller, and wait for the end of the deployment; the call itself only when it `waits`."""
+    before = {d.id for d in (await app.deployments.page(EVERYTHING)).items}
+    found: list[Deployment] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(_deploy, app)
+        with anyio.fail_after(40):
+            while {d.id for d in (await app.deployments.page(EVERYTHING)).items} == before:
+                await anyio.sleep(0.05)
+        newest = (await app.deployments.page(EVERYTHING)).items[0]
+        found.append(await arrived(app, newest.id, until_state or FINAL))
+        if not waits:
+            group.cancel_scope.cancel()
+    return found[0]
+
+
+async def _deploy(app: App) -> None:
     outcome = await call(app, NoToken(), Client(), "deploy", {"service": "hello", "environment": "sandbox"})
     assert isinstance(outcome, Done), outcome
-    newest = (await app.deployments.page(EVERYTHING)).items[0]
-    return await arrived(app, newest.id, until_state or FINAL)
 
 
 async def arrived(app: App, deployment: DeploymentId, states: set[str]) -> Deployment:
@@ -224,6 +237,25 @@ async def test_a_killed_worker_is_replaced_and_the_watch_still_ends(tmp_path: Pa
         assert holder(shop).pid != killed.pid
         starts = [s for s in await server.app.journal.steps(watching.id) if (s.step, s.event) == ("release", "done")]
         assert len(starts) == 1
+
+
+async def test_a_worker_killed_inside_the_build_leaves_one_release_and_one_end(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    async with opened(shop) as server:
+        await deployed(server.app)
+        shop.bind(build='["{python}", "-c", "import time; time.sleep(3)"]', SAMPLE_GREETING="built")
+        releasing = await deployed(server.app, until_state={"releasing"}, waits=False)
+        killed = holder(shop)
+        killed.kill()
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: worker.keep_worker(shop.config, every_seconds=1))
+            assert (await arrived(server.app, releasing.id, FINAL)).state == "healthy"
+            group.cancel_scope.cancel()
+        assert await shop.status() == 200
+        settled = await server.database.fetch(
+            "SELECT COUNT(*) FROM ledger WHERE kind = 'operation.settled' AND deployment = ?", releasing.id
+        )
+        assert settled == [(1,)]
 
 
 async def test_a_worker_told_to_leave_does_and_gives_its_lease_back(tmp_path: Path) -> None:

@@ -149,8 +149,7 @@ class FakeProvider:
         return [p.content for p in self.processes.values() if self._observed(p.deployment).presence is Presence.running]
 
     def _put(self, release: Release, deployment: DeploymentId, ends: DeploymentId | None) -> Observed:
-        present = self.processes.get(deployment)
-        if present is None or present.ended:
+        if self._observed(deployment).presence is not Presence.running:
             if ends is not None and ends != deployment:
                 self._end(ends)
             self.effects.append(f"start {deployment} {release.content.identity}")

@@ -28,8 +28,6 @@ async def start_undo(course: Course, step: StepName, why: str, *, cause: Cause) 
     While a newer deployment holds the place this waits: either that one begins and supersedes the watch (then `Conflict`
     says so), or it withdraws and the undo goes ahead.
     """
-    # Only the watch has given the lock up; before, a rollback may hold it that waits for this very undo.
-    relock: Beside | None = partial(_relock, course) if step is StepName.watch else None
     changes: dict[str, object] = {"detail": why}
     if cause in (Cause.health, Cause.release):
         changes["health"] = HealthVerdict.failing
@@ -39,7 +37,7 @@ async def start_undo(course: Course, step: StepName, why: str, *, cause: Cause) 
                 Entry(step, "failed", why, {"cause": cause}),
                 Entry(step, "undo_begun", course.undo_of(step), {"cause": cause}),
                 change=moved(Event.undo_begun, **changes),
-                beside=relock,
+                beside=partial(_relock, course),
             )
         except InProgress:
             await course.parts.sleep(course.parts.patience.tick_seconds)

@@ -55,6 +55,14 @@ def test_a_build_may_write_its_release_has_no_data_and_loses_the_network_when_to
     assert "--unshare-net" not in confined(BWRAP, room(), ["web"], {}).options
 
 
+@pytest.mark.parametrize("mode", [Mode.uid, Mode.none])
+def test_a_build_without_network_is_refused_where_the_network_cannot_be_taken_away(mode: Mode) -> None:
+    elsewhere = Confinement(mode=mode)
+    with pytest.raises(NotConfigured, match="build_network is false"):
+        confined(elsewhere, room(data=None, writable=True, network=False), ["make"], {})
+    assert confined(elsewhere, room(), ["web"], {}).argv == ("web",)
+
+
 def test_another_uid_is_taken_inside_bubblewrap_by_root_only() -> None:
     as_root = BWRAP.model_copy(update={"drops_uid": True, "setpriv": "/usr/bin/setpriv"})
     command = confined(as_root, room(uid=210_007), ["web"], {})

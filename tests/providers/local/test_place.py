@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ops_mcp.config import Isolation
 from ops_mcp.domain.places import CommandProbe
 from ops_mcp.domain.releases import DeploymentId, Presence
 from ops_mcp.errors import DeadlineExceeded, InvalidArguments, NotConfigured, NotFound, ProviderError
@@ -245,6 +246,16 @@ async def test_without_isolation_nothing_starts_beside_a_credential_for_more_tha
         await plain.local.restart(release, ONE)
     assert plain.living() == []
     assert list(plain.root.glob("**/releases/*")) == []
+
+
+async def test_a_build_that_is_to_have_no_network_does_not_run_with_one_where_bubblewrap_is_missing(plain: World) -> None:
+    plain.local.isolation = Isolation(mode="none", build_network=False)
+    binding = plain.binding(plain.repository(), build=["touch", "built"])
+    with pytest.raises(NotConfigured, match="build_network is false") as caught:
+        await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    assert "bubblewrap" in caught.value.hint
+    assert list(plain.root.glob("**/built")) == []
+    await plain.up(plain.binding(plain.root / "repository"), TWO)
 
 
 async def test_the_longest_unused_releases_are_removed_and_never_one_that_runs(plain: World) -> None:

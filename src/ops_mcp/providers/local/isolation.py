@@ -78,13 +78,18 @@ def seen_as(confinement: Confinement, room: Room) -> tuple[str, str]:
 
 
 def confined(confinement: Confinement, room: Room, argv: Sequence[str], env: Mapping[str, str]) -> Command:
-    """The command that runs `argv` in `room` with exactly `env`."""
+    """The command that runs `argv` in `room` with exactly `env`. Raises `NotConfigured` for a room that cannot be had."""
     if confinement.mode is Mode.bubblewrap:
         drop = _dropping(confinement, room.uid)
         shown = bubblewrap_options(room, argv, env, drops_uid=bool(drop))
         own = {"PATH": _PATH} | {name: value for name, value in env.items() if name == MARK}
         argv = (confinement.bwrap, "--args", "3", "--", *drop, *argv)
         return Command(argv=argv, options=shown, env=own, start_in="/", depth=2)
+    if not room.network:
+        raise NotConfigured(
+            "isolation.build_network is false, and without bubblewrap the network cannot be taken away.",
+            hint="Install bubblewrap and set isolation.mode to bubblewrap, or set isolation.build_network to true.",
+        )
     start_in = str(room.release / room.subdirectory)
     uid = room.uid if confinement.mode is Mode.uid else None
     return Command(argv=tuple(argv), env=dict(env), start_in=start_in, uid=uid)

@@ -1,7 +1,8 @@
--- The governed database. Portable between SQLite and PostgreSQL: times are ISO 8601 UTC text, truth values 0/1, JSON is text.
+-- The governed database. Times are ISO 8601 UTC text, truth values 0/1, JSON is text. INTEGER keys are rowids and WITHOUT ROWID
+-- keeps small tables in one tree: every page a commit touches is written and checksummed once more.
 
 CREATE TABLE ledger (
-    id BIGINT PRIMARY KEY,
+    id INTEGER PRIMARY KEY,
     body TEXT NOT NULL,
     hash TEXT NOT NULL,
     kind TEXT GENERATED ALWAYS AS (json_extract(body, '$.kind')) VIRTUAL,
@@ -12,10 +13,10 @@ CREATE TABLE ledger (
 );
 CREATE INDEX ledger_by_caller ON ledger (caller, id);
 CREATE INDEX ledger_by_call ON ledger (call);
-CREATE INDEX ledger_by_deployment ON ledger (deployment);
+CREATE INDEX ledger_by_deployment ON ledger (deployment) WHERE deployment IS NOT NULL;
 
 CREATE TABLE ledger_heads (
-    id BIGINT PRIMARY KEY,
+    id INTEGER PRIMARY KEY,
     hash TEXT NOT NULL,
     key TEXT NOT NULL,
     signature TEXT NOT NULL
@@ -60,7 +61,7 @@ CREATE TABLE score_marks (
     mark TEXT NOT NULL,
     points INTEGER NOT NULL,
     PRIMARY KEY (agent, kind, mark)
-);
+) WITHOUT ROWID;
 CREATE TABLE freezes (
     environment TEXT PRIMARY KEY,
     reason TEXT NOT NULL,
@@ -77,7 +78,7 @@ CREATE TABLE spend (
     usd_micros BIGINT NOT NULL,
     warned INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (scope, win)
-);
+) WITHOUT ROWID;
 -- What an admitted call still holds; a row goes when the call, and the operation it became, are settled.
 CREATE TABLE reservations (
     call TEXT PRIMARY KEY,
@@ -91,21 +92,21 @@ CREATE TABLE reservations (
     operation TEXT,
     call_settled INTEGER NOT NULL DEFAULT 0,
     operation_settled INTEGER NOT NULL DEFAULT 0
-);
+) WITHOUT ROWID;
 CREATE TABLE buckets (
     caller TEXT NOT NULL,
     effect TEXT NOT NULL,
     level REAL NOT NULL,
     at TEXT NOT NULL,
     PRIMARY KEY (caller, effect)
-);
+) WITHOUT ROWID;
 CREATE TABLE refusals (
     caller TEXT NOT NULL,
     minute TEXT NOT NULL,
     count BIGINT NOT NULL,
     written BIGINT NOT NULL,
     PRIMARY KEY (caller, minute)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE idempotency (
     agent TEXT NOT NULL,
@@ -118,7 +119,7 @@ CREATE TABLE idempotency (
     result TEXT,
     bound_at TEXT NOT NULL,
     PRIMARY KEY (agent, key)
-);
+) WITHOUT ROWID;
 CREATE TABLE approvals (
     id TEXT PRIMARY KEY,
     plan_digest TEXT NOT NULL,
@@ -177,7 +178,7 @@ CREATE TABLE locks (
     deployment TEXT NOT NULL,
     since TEXT NOT NULL,
     PRIMARY KEY (service, environment)
-);
+) WITHOUT ROWID;
 CREATE TABLE leases (
     name TEXT PRIMARY KEY,
     holder TEXT NOT NULL,

@@ -29,6 +29,7 @@ from ops_mcp.errors import Conflict
 from ops_mcp.ports import DeploymentQuery
 from ops_mcp.startup import Opened, open_app
 from ops_mcp.store import leases
+from ops_mcp.store.database import Transaction
 from tests.house import house
 
 pytestmark = [
@@ -118,7 +119,14 @@ async def opened(shop: Shop) -> AsyncGenerator[Opened]:
             yield app
         finally:
             with anyio.move_on_after(20, shield=True):
+                await app.database.write(_leave_nothing_to_do)
                 await end_everything(shop, app.app)
+
+
+def _leave_nothing_to_do(tx: Transaction) -> None:
+    """A worker that starts only now must not bring back what the test ends."""
+    tx.execute("UPDATE deployments SET serving = 0")
+    tx.execute("UPDATE operations SET final = 1")
 
 
 async def end_everything(shop: Shop, app: App) -> None:
@@ -274,11 +282,11 @@ async def test_a_worker_told_to_leave_does_and_gives_its_lease_back(tmp_path: Pa
 async def test_a_client_that_kills_its_servers_whole_process_tree_does_not_end_the_watch(tmp_path: Path) -> None:
     shop = Shop(tmp_path, watch_seconds=3)
     async with opened(shop) as server:
+        await server.database.write(lambda _: None)
         doomed = subprocess.Popen(
             [sys.executable, "-c", DEPLOY_AND_HANG, str(shop.config_dir), str(shop.state_dir)], start_new_session=True
         )
         try:
-            await until((tmp_path / "state" / "ops.db").exists)
             await until_some(server.app)
             newest = (await server.app.deployments.page(EVERYTHING)).items[0]
             await arrived(server.app, newest.id, {"watching"})

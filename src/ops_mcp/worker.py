@@ -22,6 +22,7 @@ from ops_mcp.config import Config, load
 from ops_mcp.domain.calls import ApprovalId
 from ops_mcp.domain.identity import AgentName, Client, OnBehalf
 from ops_mcp.errors import InProgress, OpsError
+from ops_mcp.operations.chores import housekeeping
 from ops_mcp.operations.loop import Desk, Rhythm, work
 from ops_mcp.operations.parts import Parts, Reins
 from ops_mcp.operations.probing import prober
@@ -132,7 +133,11 @@ def desk_of(opened: Opened, rhythm: Rhythm) -> Desk:
         clock=app.clock,
         sleep=anyio.sleep,
         is_gone=is_gone,
-        chores=(partial(_reconcile, opened), partial(run_granted, opened, called)),
+        chores=(
+            partial(_reconcile, opened),
+            partial(run_granted, opened, called),
+            *housekeeping(opened.database, opened.config.settings.ledger, app.clock),
+        ),
         rhythm=rhythm,
     )
 

@@ -75,6 +75,25 @@ def test_old_records_move_out_by_an_operators_order_and_the_rest_still_verifies(
     assert terminal("audit", "retain", str(old), "--keep-days", "30").code == 2
 
 
+def test_retention_anchors_the_rest_at_once_where_anchors_are_configured(terminal: Terminal) -> None:
+    place = terminal.root / "elsewhere.jsonl"
+    (terminal.config_dir / "config.toml").write_text(f'[ledger]\nanchors = ["{place}"]\nanchor_every = 1000\n', encoding="utf-8")
+    terminal("agent", "add", "bot")
+    terminal.passes(timedelta(days=100))
+    told = terminal("audit", "retain", str(terminal.root / "old"), "--json")
+    assert (told.code, [p["state"] for p in told.data["places"]]) == (0, ["ok"])
+    verified = terminal("audit", "verify", "--anchor", str(place), "--json")
+    assert (verified.code, verified.data["verdict"], verified.data["first"]) == (0, "Intact", 3)
+
+
+def test_retention_says_which_anchor_did_not_take_the_rest(terminal: Terminal) -> None:
+    (terminal.config_dir / "config.toml").write_text('[ledger]\nanchors = ["/proc/nowhere/anchors"]\n', encoding="utf-8")
+    terminal("agent", "add", "bot")
+    terminal.passes(timedelta(days=100))
+    told = terminal("audit", "retain", str(terminal.root / "old"), "--json")
+    assert (told.code, told.data["written"], [p["state"] for p in told.data["places"]]) == (1, True, ["fail"])
+
+
 def test_retention_is_refused_without_an_operators_key(terminal: Terminal) -> None:
     terminal.passes(timedelta(days=100))
     (terminal.config_dir / "operators" / "alice.key").unlink()

@@ -3,7 +3,7 @@
 import gzip
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -165,11 +165,7 @@ async def audit_anchor(desk: Desk, *, places: tuple[str, ...]) -> Reply:
                 raise NotFound("The ledger is empty, so there is nothing to anchor.", hint="Run: ops-mcp init")
             line = anchors.anchor_line(head, desk.now())
             return Reply({"anchor": line, "number": head.number}, (line,))
-        results = await anchors.anchor_now(database, chosen, desk.now())
-    failed = [r for r in results if isinstance(r, anchors.NotAnchored)]
-    rows = [_place(result) for result in results]
-    data: JsonObject = {"places": [{"place": place, "state": state, "detail": detail} for place, state, detail in rows]}
-    return Reply(data, (Table(("place", "state", "detail"), rows),), EXIT_FAILED if failed else 0)
+        return _anchored(await anchors.anchor_now(database, chosen, desk.now()))
 
 
 @command("retain", group=audit_command, signed=True, seconds=None)
@@ -180,7 +176,7 @@ async def audit_anchor(desk: Desk, *, places: tuple[str, ...]) -> Reply:
 @click.option("--reason", default="retention", show_default=True, help="Why; recorded.")
 @click.option("--dry-run", is_flag=True, help="Say what would be moved, and move nothing.")
 async def audit_retain(desk: Desk, *, directory: Path, keep_days: int | None, reason: str, dry_run: bool) -> Reply:
-    """Move old records into signed segments in DIRECTORY; a stub the verifier accepts stays. Anchor afterwards."""
+    """Move old records into signed segments in DIRECTORY; a stub the verifier accepts stays. The rest is anchored at once."""
     config = desk.config()
     where = _absolute(str(directory))
     days = keep_days or config.settings.ledger.keep_days
@@ -191,14 +187,18 @@ async def audit_retain(desk: Desk, *, directory: Path, keep_days: int | None, re
             await desk.order(database, parsed(Retain, keep_days=days, directory=where, reason=reason), hand)
         signer = Signer(await trail.ledger_id(database), key)
         kept = await retain(database, signer, Path(where), keep_days=days, now=desk.now(), by=hand[0], dry_run=dry_run)
+        places = () if dry_run or isinstance(kept, NothingOld) else config.settings.ledger.anchors
+        anchored = _anchored(await anchors.anchor_now(database, places, desk.now()))
     if isinstance(kept, NothingOld):
         return Reply(
             {"retained": 0, "cutoff": kept.cutoff.isoformat()}, (f"Nothing is older than {kept.cutoff:%Y-%m-%d %H:%M} UTC.",)
         )
     data: JsonObject = {"first": kept.first, "last": kept.last, "segment": str(kept.segment), "manifest": str(kept.manifest)}
-    verb = "would move" if dry_run else "are now"
-    say = f"Records {kept.first} to {kept.last} {verb} in {kept.segment}. Anchor now: ops-mcp audit anchor"
-    return Reply({**data, "retained": kept.last - kept.first + 1, "written": not dry_run}, (say,))
+    say = f"Records {kept.first} to {kept.last} {'would move to' if dry_run else 'are now in'} {kept.segment}."
+    data |= {"retained": kept.last - kept.first + 1, "written": not dry_run}
+    if dry_run or places:
+        return Reply(data | anchored.data, (say, *anchored.parts), anchored.exit_code)
+    return Reply(data, (f"{say} Anchor now: ops-mcp audit anchor",))
 
 
 @contextmanager
@@ -219,6 +219,14 @@ def _writing(file: Path) -> Generator[BinaryIO]:
 
 def _absolute(path: str) -> str:
     return str(Path(path).absolute())
+
+
+def _anchored(results: Sequence[anchors.Result]) -> Reply:
+    """What came of anchoring, place by place; a failure for a place that did not take it."""
+    failed = [r for r in results if isinstance(r, anchors.NotAnchored)]
+    rows = [_place(result) for result in results]
+    data: JsonObject = {"places": [{"place": place, "state": state, "detail": detail} for place, state, detail in rows]}
+    return Reply(data, (Table(("place", "state", "detail"), rows),) if rows else (), EXIT_FAILED if failed else 0)
 
 
 def _place(result: anchors.Result) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """Anchors: copies of signed heads in places that somebody else owns. Writes them out; comparing them is the verifier's work."""
 
 import ipaddress
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,15 +57,23 @@ def due(last_anchored: int, head: int, every: int) -> bool:
 async def anchor_now(
     database: Database, places: Sequence[str], at: datetime, *, every: int = 1, seconds: float = DEADLINE_SECONDS
 ) -> tuple[Result, ...]:
-    """Copy the newest signed head to every place that is at least `every` records behind, and remember it.
+    """Copy the newest signed head to every place that is at least `every` records behind, and remember it. A place that
+    does not cover the newest retention yet is behind whatever `every` says: the verifier wants an anchor that covers it.
 
     A place is a file path, opened for appending only, or a URL that takes a POST: https, or http on loopback. Each has
     `seconds`. A place that fails is reported and holds up no other. Raises `NotConfigured` for a place that cannot be one.
     """
     for place in places:
         _refuse_unsafe(place)
-    head = await newest_head(database)
-    return tuple([await _anchor_at(database, place, head, at, every=every, seconds=seconds) for place in places])
+    head, retained = await newest_head(database), await _newest_retention(database)
+    results: list[Result] = []
+    for place in places:
+        last = await last_anchored(database, place)
+        if head is None or not (due(last, head.number, every) or last < retained):
+            results.append(UpToDate(shown(place), last))
+        else:
+            results.append(await _anchor_at(database, place, head, at, seconds=seconds))
+    return tuple(results)
 
 
 async def newest_head(database: Database) -> Anchor | None:
@@ -104,10 +113,13 @@ def shown(place: str) -> str:
     return f"{urlsplit(place).scheme}://{urlsplit(place).hostname}#{text_digest(place)[7:15]}"
 
 
-async def _anchor_at(database: Database, place: str, head: Anchor | None, at: datetime, *, every: int, seconds: float) -> Result:
-    last = await last_anchored(database, place)
-    if head is None or not due(last, head.number, every):
-        return UpToDate(shown(place), last)
+async def _newest_retention(database: Database) -> int:
+    """The number of the record that reports the newest removal, 0 for none."""
+    rows = await database.fetch("SELECT body FROM ledger_stubs ORDER BY first_id DESC LIMIT 1")
+    return int(json.loads(rows[0][0])["recorded"]) if rows else 0
+
+
+async def _anchor_at(database: Database, place: str, head: Anchor, at: datetime, *, seconds: float) -> Result:
     try:
         with anyio.fail_after(seconds):
             await (_post(place, head, at) if "://" in place else _append(Path(place), head, at))

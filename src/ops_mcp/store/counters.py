@@ -13,6 +13,7 @@ from ops_mcp.governance.history import RateState, Window
 from ops_mcp.store.database import Transaction
 
 KEEP_WINDOWS = timedelta(days=8)
+_FORGOTTEN = "spend_forgotten"
 
 
 class Charge(NamedTuple):
@@ -109,8 +110,19 @@ def mark_warned(tx: Transaction, charge: Charge, percent: int) -> bool:
 
 
 def forget_before(tx: Transaction, at: datetime) -> None:
-    """Drop windows that no report shows any more."""
-    tx.execute("DELETE FROM spend WHERE win < ?", (at - KEEP_WINDOWS).strftime("%Y-%m-%d"))
+    """Drop windows that no report shows any more, and note up to which name: the ledger still tells of them."""
+    kept = at - KEEP_WINDOWS
+    if tx.execute("DELETE FROM spend WHERE win < ?", kept.strftime("%Y-%m-%d")):
+        tx.execute(
+            "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            _FORGOTTEN, f"{kept - timedelta(days=1):%Y-%m-%d}~",
+        )  # fmt: skip
+
+
+def forgotten(tx: Transaction) -> str:
+    """Windows up to this name have no row any more; empty while none was dropped."""
+    rows = tx.fetch("SELECT value FROM facts WHERE name = ?", _FORGOTTEN)
+    return str(rows[0][0]) if rows else ""
 
 
 _Counted: TypeAlias = dict[tuple[str, str], tuple[int, int, int]]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ops_mcp.domain.calls import Cost
-from ops_mcp.store.counters import Charge
+from ops_mcp.store.counters import Charge, forgotten
 from ops_mcp.store.database import Transaction
 from ops_mcp.values import Json, JsonObject
 
@@ -27,8 +27,8 @@ class _Admission(NamedTuple):
 
 
 def compare(tx: Transaction) -> tuple[Difference, ...]:
-    """Every counter of a window that the ledger still covers and that differs from it."""
-    since = _covered_since(tx)
+    """Every counter of a window that both still cover and that differs from the ledger."""
+    since = max(_covered_since(tx), forgotten(tx))
     rebuilt = {charge: cost for charge, cost in rebuild(tx).items() if charge.name > since}
     stored = {
         Charge(row[0], row[1]): Cost(calls=row[2], tokens=row[3], usd_micros=row[4])

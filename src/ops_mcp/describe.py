@@ -1,6 +1,5 @@
 """From what came in to a described call: find the tool, parse the arguments, resolve the target. Decides nothing."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -19,7 +18,10 @@ from ops_mcp.governance.redaction import Redactor
 from ops_mcp.ports import look
 from ops_mcp.store.ledger import Denied
 from ops_mcp.tool import AnyTool, Args, Target, WriteArgs, schema_digest
-from ops_mcp.values import Json, JsonObject, canonical, digest, text_digest
+from ops_mcp.values import Json, JsonObject, canonical, digest, flat_bytes, text_digest
+
+MOST_ARGUMENT_BYTES = 8192
+"""Arguments of a refused call beyond this are kept by digest and size."""
 
 NOT_PART_OF_THE_DIGEST = {"dry_run", "idempotency_key", "reason"}
 
@@ -45,7 +47,9 @@ async def parse(request: Request) -> "Parsed | Denied":
     except OpsError as error:
         if isinstance(error, Unavailable):
             raise
-        return await app.ledger.refuse(undescribed(request, tool), request.credential, error.problem)
+        # A message names arguments, and a name may be a secret that somebody put in the wrong place.
+        problem = cleared(request.redactor, error.problem)
+        return await app.ledger.refuse(undescribed(request, tool), request.credential, problem)
 
 
 def arguments_of(tool: AnyTool, arguments: JsonObject) -> Args:
@@ -53,9 +57,12 @@ def arguments_of(tool: AnyTool, arguments: JsonObject) -> Args:
     try:
         body = canonical(arguments)
     except (ValueError, RecursionError) as error:
+        fields = [name for name, value in arguments.items() if not _is_sayable({name: value})]
+        shown = [_shown(name) for name in fields[:5]]
         raise InvalidArguments(
-            "The arguments hold a number or text that JSON cannot carry exactly.",
-            hint="Use integers within ±2^53, finite numbers and valid Unicode.",
+            f"{tool.name}: {', '.join(shown)}: a number, text or nesting that JSON cannot carry exactly.",
+            hint="Use integers within ±2^53, finite numbers, valid Unicode and no deep nesting.",
+            details={"fields": list[Json](shown)},
         ) from error
     try:
         return tool.args.model_validate_json(body)
@@ -63,11 +70,19 @@ def arguments_of(tool: AnyTool, arguments: JsonObject) -> Args:
         raise _invalid(tool, error) from error
 
 
+def _is_sayable(arguments: JsonObject) -> bool:
+    try:
+        canonical(arguments)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _invalid(tool: AnyTool, error: ValidationError) -> InvalidArguments:
     known = tuple(tool.args.model_fields)
     said: list[str] = []
     for found in error.errors(include_input=False, include_url=False, include_context=False)[:5]:
-        where = ".".join(str(part) for part in found["loc"]) or "arguments"
+        where = ".".join(str(part) for part in found["loc"]) if found["loc"] else "arguments"
         if found["type"] == "extra_forbidden":
             said.append(f"unknown argument {_shown(where)}")
         else:
@@ -164,19 +179,25 @@ def undescribed(request: Request, tool: AnyTool | None) -> Call:
     """As much of a call as can be said of one that could not be parsed. What has no canonical form is kept by digest and size."""
     try:
         body = canonical(request.arguments)
-        arguments = redacted(request.redactor, request.arguments) if len(body) <= 8192 else _sized(body)
+        arguments = redacted(request.redactor, request.arguments) if len(body) <= MOST_ARGUMENT_BYTES else _sized(body)
     except (ValueError, RecursionError):
-        body = json.dumps(request.arguments, default=str).encode(errors="surrogatepass")
+        body = flat_bytes(request.arguments)
         arguments = _sized(body)
     return Call(
         id=request.id,
-        tool=tool.name if tool else request.redactor.text(request.name[:128]),
+        tool=tool.name if tool else _said_name(request),
         effect=tool.effect if tool else Effect.read,
         at=request.app.clock(),
         digest=text_digest(body.decode(errors="replace")),
         arguments=arguments,
         client=request.client,
     )
+
+
+def _said_name(request: Request) -> str:
+    """What the caller took for a tool's name, shortened after redaction, so that no half of a secret remains."""
+    name = request.name[:MOST_ARGUMENT_BYTES].encode(errors="backslashreplace").decode()
+    return request.redactor.text(name)[:128]
 
 
 def redacted(redactor: Redactor, value: JsonObject) -> JsonObject:

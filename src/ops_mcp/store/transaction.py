@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.store.chain import Head, Signer, chained, signed_head
 from ops_mcp.store.schema import SCHEMA_VERSION, refuse_newer
-from ops_mcp.values import canonical
+from ops_mcp.values import JsonObject, canonical, sayable
 
 SqlValue: TypeAlias = int | float | str | bytes | None
 Row: TypeAlias = tuple[Any, ...]
@@ -67,7 +67,7 @@ class Transaction:
 
     def record(self, record: Record) -> int:
         """Append to the ledger; the record's number. Committed and signed with everything else in this transaction."""
-        body = canonical(record.json_value())
+        body = _canonical(record.json_value())
         number, link = self._head.number + 1, chained(self._head.hash, body)
         self._rows += (number, body.decode(), link)
         self._head = Head(number, link)
@@ -179,6 +179,14 @@ class Writing:
             "INSERT INTO ledger_heads (id, hash, key, signature) VALUES (?, ?, ?, ?)",
             (signed.number, signed.hash, signed.key, signed.signature),
         )
+
+
+def _canonical(body: JsonObject) -> bytes:
+    """A record never vanishes because of what somebody put into it."""
+    try:
+        return canonical(body)
+    except ValueError:
+        return canonical(sayable(body))
 
 
 def _is_the_files(error: Exception) -> bool:

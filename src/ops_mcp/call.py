@@ -96,12 +96,11 @@ async def _settle(request: Request, settlement: Settlement) -> Problem | None:
 
 async def _act_in_time(request: Request, parsed: Parsed, admitted: Admitted, begun: list[DeploymentId]) -> Outcome:
     try:
-        with anyio.fail_after(DEADLINE_SECONDS + GRACE_SECONDS):
+        with anyio.CancelScope(deadline=anyio.current_time() + DEADLINE_SECONDS + GRACE_SECONDS):
             return await _act(request, parsed, admitted, begun)
     except OpsError as error:
         return Failed(admitted.call.id, cleared(request.redactor, error.problem))
-    except TimeoutError:
-        return Failed(admitted.call.id, _too_slow(parsed.tool))
+    return Failed(admitted.call.id, _too_slow(parsed.tool))
 
 
 async def _act(request: Request, parsed: Parsed, admitted: Admitted, begun: list[DeploymentId]) -> Outcome:

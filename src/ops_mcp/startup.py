@@ -55,8 +55,24 @@ def now() -> datetime:
 
 def new_id(prefix: str) -> str:
     """48 bits of milliseconds and 80 random bits, so that ids sort by time and cannot be guessed."""
-    number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(_random.take(10), "big")
     return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+class _Random:
+    """The system's randomness, fetched 400 ids at a time: each system call may wait for another thread. Never forked."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+
+    def take(self, count: int) -> bytes:
+        if len(self._bytes) < count:
+            self._bytes = secrets.token_bytes(4000)
+        taken, self._bytes = self._bytes[:count], self._bytes[count:]
+        return taken
+
+
+_random = _Random()
 
 
 def this_process() -> str:

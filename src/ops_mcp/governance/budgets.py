@@ -11,6 +11,7 @@ from ops_mcp.governance.history import Window
 
 EVERYONE = "everyone"
 WARNINGS = (80, 95)
+_FREE = Cost(calls=0)
 
 Currency: TypeAlias = Literal["calls", "tokens", "usd_micros"]
 
@@ -117,12 +118,12 @@ def warnings_crossed(*, before: int, after: int, limit: int | None) -> tuple[int
     return tuple(percent for percent in WARNINGS if before * 100 < limit * percent <= after * 100)
 
 
-def share_used(window: Window) -> int:
-    """The highest of the three currencies' use, in whole per cent rounded down; 0 where nothing is limited."""
+def share_used(window: Window, cost: Cost = _FREE) -> int:
+    """The highest of the three currencies' use with `cost` on top, in whole per cent rounded down; 0 where nothing is limited."""
     pairs = (
-        (window.calls, window.calls_limit),
-        (window.tokens, window.tokens_limit),
-        (window.usd_micros, window.usd_micros_limit),
+        (window.calls + cost.calls, window.calls_limit),
+        (window.tokens + cost.tokens, window.tokens_limit),
+        (window.usd_micros + cost.usd_micros, window.usd_micros_limit),
     )
     return max((spent * 100 // limit for spent, limit in pairs if limit), default=0)
 

@@ -22,8 +22,10 @@ class Callers:
 
     def refresh(self, tx: Transaction) -> None:
         """Forget everything when something changed. Called once at the start of each unit that judges."""
-        rows = tx.fetch("SELECT value FROM facts WHERE name = 'governance'")
-        version = f"{rows[0][0] if rows else 0} {tx.undone}"
+        version = tx.memory.get("facts")
+        if version is None:
+            rows = tx.fetch("SELECT value FROM facts WHERE name = 'governance'")
+            version = tx.memory["facts"] = f"{rows[0][0] if rows else 0} {tx.undone}"
         if version != self._version or len(self._by_token) > _MOST_REMEMBERED:
             self._version = version
             self._by_token.clear()

@@ -22,6 +22,8 @@ def warn(tx: Transaction, call: Call, name: str, windows: tuple[Window, ...]) ->
     """Record the first crossing of 80 % and of 95 % of each window."""
     cost = call.ceiling
     for window in windows:
+        if budgets.share_used(window, cost) < budgets.WARNINGS[0]:
+            continue
         for spent, wanted, limit, currency in (
             (window.calls, cost.calls, window.calls_limit, "calls"),
             (window.tokens, cost.tokens, window.tokens_limit, "tokens"),

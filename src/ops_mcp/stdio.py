@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -24,16 +24,23 @@ HARD_STOP_SECONDS = 2.0
 """Clients kill two seconds after they asked us to leave; what is still open then stays visibly `unknown` in the ledger."""
 
 
-async def serve_stdio(config: Config, wire: Wire | None, *, wake_worker: Callable[[], None]) -> None:
-    """Serve until the client's input ends or a signal arrives. `wire` is what `wire.claim` returned before the imports."""
+async def serve_stdio(
+    config: Config, wire: Wire | None, *, wake_worker: Callable[[], None], beside: Callable[[], Awaitable[None]]
+) -> None:
+    """Serve until the client's input ends or a signal arrives. `wire` is what `wire.claim` returned before the imports.
+
+    `beside` runs for as long as the server does.
+    """
     for warning in config.warnings:
         log.warning(warning)
     if wire is None:
         await _serve_files(config, wake_worker)
         return
-    async with open_app(config, wake_worker=wake_worker) as opened:
+    async with open_app(config, wake_worker=wake_worker) as opened, anyio.create_task_group() as group:
+        group.start_soon(beside)
         server = build(partial(call, opened.app), opened.app.tools, door=stdio_door(config.token))
         await pipes.serve(server, wire, ending=_leave_soon)
+        group.cancel_scope.cancel()
 
 
 async def _serve_files(config: Config, wake_worker: Callable[[], None]) -> None:

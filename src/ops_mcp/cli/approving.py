@@ -5,6 +5,7 @@ import click
 from ops_mcp.cli.app import command
 from ops_mcp.cli.desk import Desk, parsed
 from ops_mcp.cli.paint import Part, Reply, Table, note, visible
+from ops_mcp.cli.waking import waker
 from ops_mcp.domain.calls import Approval, ApprovalState
 from ops_mcp.errors import NotFound
 from ops_mcp.governance import approvals
@@ -69,6 +70,8 @@ async def _answer(desk: Desk, approval: str, decision: Decision, *, run: bool, s
         }  # fmt: skip
         verb = parsed(Approve, **fields, run=run) if decision is Decision.approve else parsed(Deny, **fields)
         deed = await desk.order(database, verb, hand, at=at)
+    if run:
+        waker(desk.config())()
     return Reply(deed.said, (_told(Approval.model_validate(deed.said["approval"])),))
 
 

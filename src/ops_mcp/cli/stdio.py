@@ -25,11 +25,11 @@ def _serve_here(wire: Wire | None, config_dir: Path | None, state_dir: Path | No
     import anyio  # the server and all it needs, from here on
 
     from ops_mcp import config, stdio
-    from ops_mcp.cli.waking import waker
+    from ops_mcp.cli.waking import keeper, waker
 
     found = config.load(os.environ, config_dir=config_dir, state_dir=state_dir)
     _collect_again()
-    anyio.run(lambda: stdio.serve_stdio(found, wire, wake_worker=waker(found)))
+    anyio.run(lambda: stdio.serve_stdio(found, wire, wake_worker=waker(found), beside=keeper(found)))
     return 0
 
 

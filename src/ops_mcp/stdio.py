@@ -5,8 +5,9 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import anyio
 from mcp import stdio_server
@@ -25,7 +26,7 @@ HARD_STOP_SECONDS = 2.0
 
 
 async def serve_stdio(
-    config: Config, wire: Wire | None, *, wake_worker: Callable[[], None], beside: Callable[[], Awaitable[None]]
+    config: Config, wire: Wire | None, *, wake_worker: Callable[[], None], beside: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
     """Serve until the client's input ends or a signal arrives. `wire` is what `wire.claim` returned before the imports.
 

@@ -1,7 +1,8 @@
 """How a server process sees to it that a worker is alive, without importing the worker before there is work."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 
@@ -24,7 +25,7 @@ def waker(config: Config) -> Callable[[], None]:
     return wake
 
 
-def keeper(config: Config) -> Callable[[], Awaitable[None]]:
+def keeper(config: Config) -> Callable[[], Coroutine[Any, Any, None]]:
     """What a server runs beside itself: it starts a worker whenever work waits and none is alive.
 
     A worker of another configuration on the same state is said aloud; nothing is started beside it.

@@ -87,7 +87,8 @@ async def test_a_dry_run_returns_the_plan_and_the_verdict_and_changes_no_row(tmp
     async with house(tmp_path) as home:
         agent = await home.agent(ceiling=Level.prod, score=200)
         answer = done(await home.call(agent, "deploy", service="web", environment="production", dry_run=True))
-        assert isinstance(answer.result["verdict"], dict) and isinstance(answer.result["plan"], dict)
+        assert isinstance(answer.result["verdict"], dict)
+        assert isinstance(answer.result["plan"], dict)
         assert answer.result["verdict"]["answer"] == "ask"
         steps = answer.result["plan"]["steps"]
         assert isinstance(steps, list)

@@ -257,4 +257,3 @@ def _directory(environ: Mapping[str, str], own: str, xdg: str, fallback: str) ->
 def _warnings(environ: Mapping[str, str]) -> list[str]:
     ignored = [name for name in ("DATABASE_URL", "REDIS_URL", "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY") if name in environ]
     return [f"{name} is set and ignored: it belongs to another application." for name in ignored]
-

@@ -54,7 +54,7 @@ class LastGood(Generic[T]):
             self._value = otherwise(problem)
 
     def __call__(self) -> T:
-        """The value as of at most 20 ms ago. A look costs system calls, which in a burst of calls wait for the writer's thread."""
+        """The value as of at most 20 ms ago. A look costs system calls, which in a burst wait for the writer's thread."""
         if (now := time.monotonic()) - self._looked < _LOOK_SECONDS:
             return self._value
         self._looked = now

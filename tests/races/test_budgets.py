@@ -50,10 +50,7 @@ async def _spend(tmp_path: Path, settings: str, *, attempts: int, tools: Sequenc
     (config / "config.toml").write_text(settings, encoding="utf-8")
     argv = [sys.executable, "-m", "tests.races.spender", str(config), str(tmp_path / "state"),
             credential.secret.get_secret_value(), str(CONNECTIONS), str(attempts), *tools]  # fmt: skip
-    processes = [
-        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(PROCESSES)
-    ]
+    processes = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
     try:
         for process in processes:
             assert process.stdout is not None

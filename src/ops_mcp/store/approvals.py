@@ -56,8 +56,8 @@ def is_signed(tx: Transaction, approval: Approval, signature: str) -> bool:
 def insert(tx: Transaction, approval: Approval, plan: Plan) -> None:
     """Store a new request with the plan it is bound to, and record it."""
     tx.execute(
-        "INSERT INTO approvals (id, plan_digest, agent, environment, service, state, body, plan, call, signature, answer_by, use_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, NULL)",
+        "INSERT INTO approvals (id, plan_digest, agent, environment, service, state, body, plan, call, signature, answer_by,"
+        " use_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, NULL)",
         approval.id, approval.plan_digest, approval.agent, approval.environment, approval.service, approval.state.value,
         approval.model_dump_json(), plan.model_dump_json(), approval.call, approval.answer_by.isoformat(),
     )  # fmt: skip

@@ -135,7 +135,7 @@ def reconcile(tx: Transaction, *, alive: Callable[[str], bool], at: datetime) ->
 
 
 def _lost_reads(tx: Transaction, alive: Callable[[str], bool], at: datetime) -> int:
-    """Reads that the ledger shows admitted and not settled by a process that is gone. Looks only at what is new since last time."""
+    """Reads that the ledger shows admitted, not settled, and by a process that is gone. Looks only at what is new."""
     rows = tx.fetch("SELECT value FROM facts WHERE name = ?", _RECONCILED)
     since = int(rows[0][0]) if rows else 0
     unsettled = tx.fetch(

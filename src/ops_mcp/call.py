@@ -6,7 +6,7 @@ import logging
 import anyio
 
 from ops_mcp.app import App, Request, no_progress, visible
-from ops_mcp.describe import Parsed, arguments_of, cleared, parse, redacted, undescribed
+from ops_mcp.describe import Parsed, arguments_of, cleared, cleared_plan, parse, redacted, undescribed
 from ops_mcp.domain.calls import ApprovalId, Call, CallId, Cost
 from ops_mcp.domain.identity import Caller, Client, Credential, Effect, Unknown
 from ops_mcp.domain.outcomes import Done, Failed, NeedsApproval, Outcome, Refused
@@ -109,7 +109,7 @@ async def _act(request: Request, parsed: Parsed, admitted: Admitted, begun: list
         return _done(request, tool, await tool.read(parsed.args, ops))
     if tool.plan is None or tool.planned is None:
         raise Unavailable(f"{tool.name} declares neither a read nor a plan.")
-    plan = await tool.plan(parsed.args, ops)
+    plan = cleared_plan(request.redactor, await tool.plan(parsed.args, ops))
     if admitted.call.dry_run:
         verdict = await request.app.ledger.preview(admitted, plan, request.app.rules(), request.app.clock())
         return _done(request, tool, tool.planned(plan, verdict))

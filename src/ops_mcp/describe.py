@@ -10,15 +10,15 @@ from ops_mcp.app import App, Request
 from ops_mcp.deploying.plans import is_recovery
 from ops_mcp.deploying.states import is_final
 from ops_mcp.domain.calls import Call
-from ops_mcp.domain.identity import Effect
+from ops_mcp.domain.identity import Client, Effect
 from ops_mcp.domain.places import EnvironmentName, ServiceName
-from ops_mcp.domain.releases import DeploymentId
+from ops_mcp.domain.releases import DeploymentId, Plan
 from ops_mcp.errors import InvalidArguments, NotFound, OpsError, Problem, Unavailable, UnknownTool
 from ops_mcp.governance.redaction import Redactor
 from ops_mcp.ports import look
 from ops_mcp.store.ledger import Denied
 from ops_mcp.tool import AnyTool, Args, Target, WriteArgs, schema_digest
-from ops_mcp.values import Json, JsonObject, canonical, digest, flat_bytes, text_digest
+from ops_mcp.values import Json, JsonObject, canonical, digest, flat_bytes, sayable, text_digest
 
 MOST_ARGUMENT_BYTES = 8192
 """Arguments of a refused call beyond this are kept by digest and size."""
@@ -125,7 +125,7 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         digest=digest(canonical_arguments),
         arguments=redacted(request.redactor, canonical_arguments),
         environment=environment,
-        service=ServiceName(service) if service else None,
+        service=ServiceName(service if binding else request.redactor.text(service)) if service else None,
         binding=binding,
         target=target.deployment or target.approval,
         target_owner=place.owner,
@@ -135,11 +135,11 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         recovery=tool.recovers and await _recovers(app, target, service, environment_name),
         sample_only=binding is not None and binding.options.get("source") == "sample",
         dry_run=writes.dry_run if writes else False,
-        idempotency_key=writes.idempotency_key if writes else None,
+        idempotency_key=request.redactor.text(writes.idempotency_key) if writes and writes.idempotency_key else None,
         reason=request.redactor.text(writes.reason) if writes else "",
         ceiling=tool.ceiling + world.config.price(tool.name, binding.provider if binding else None),
         schema_digest=schema_digest(tool),
-        client=request.client,
+        client=_heard(request),
     )
 
 
@@ -190,7 +190,7 @@ def undescribed(request: Request, tool: AnyTool | None) -> Call:
         at=request.app.clock(),
         digest=text_digest(body.decode(errors="replace")),
         arguments=arguments,
-        client=request.client,
+        client=_heard(request),
     )
 
 
@@ -206,8 +206,39 @@ def redacted(redactor: Redactor, value: JsonObject) -> JsonObject:
 
 def cleared(redactor: Redactor, problem: Problem) -> Problem:
     """A problem may quote what an outside system said; nothing secret leaves in it."""
-    cleared = redacted(redactor, problem.json_value())
+    cleared = cast(JsonObject, sayable(redacted(redactor, problem.json_value())))
     return problem if cleared == problem.json_value() else Problem.model_validate(cleared)
+
+
+def cleared_plan(redactor: Redactor, plan: Plan) -> Plan:
+    """The plan as it is judged, stored and shown: what callers and providers said in it holds no secret and is valid Unicode."""
+
+    def clear(text: str) -> str:
+        return redactor.text(text).encode(errors="backslashreplace").decode()
+
+    work = plan.work
+    if work is not None:
+        content = work.release.content
+        said = content.model_copy(update={"ref": clear(content.ref), "summary": clear(content.summary)})
+        work = work.model_copy(update={"release": work.release.model_copy(update={"content": said})})
+    steps = tuple(s.model_copy(update={"does": clear(s.does), "undo": clear(s.undo)}) for s in plan.steps)
+    return plan.model_copy(
+        update={
+            "arguments": redacted(redactor, plan.arguments),
+            "summary": clear(plan.summary),
+            "warnings": tuple(map(clear, plan.warnings)),
+            "steps": steps,
+            "work": work,
+        }
+    )
+
+
+def _heard(request: Request) -> Client:
+    """What the client says of itself, as it may be stored."""
+    client, redactor = request.client, request.redactor
+    said = {"name": client.name, "version": client.version, "session": client.session}
+    cleared = {field: redactor.text(text) for field, text in said.items()}
+    return client if cleared == said else client.evolve(**cleared)
 
 
 def _sized(body: bytes) -> JsonObject:

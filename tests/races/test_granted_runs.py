@@ -19,6 +19,7 @@ from ops_mcp.domain.releases import Content, DeploymentState
 from ops_mcp.governance.approvals import Decision
 from ops_mcp.operator.verbs import AddOperator, FreezeChanges, Kill, RevokeOperator, SetAgent
 from ops_mcp.startup import Opened
+from ops_mcp.store import leases
 from ops_mcp.store.chain import SigningKey
 from ops_mcp.store.people import stored_approval
 from tests.house import House, MemoryPlace, house
@@ -141,6 +142,7 @@ class SlowPlace(MemoryPlace):
 
 async def test_a_worker_that_ends_before_the_commit_leaves_the_run_to_the_next_one(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
+        assert not leases.work_waits(home.config.database_path)
         _, approval = await to_run(home)
         slow = SlowPlace()
         doomed = replace(home, app=replace(home.app, world=lambda: World(home.config, {"memory": slow})))
@@ -150,6 +152,9 @@ async def test_a_worker_that_ends_before_the_commit_leaves_the_run_to_the_next_o
                 await slow.asked_for.wait()
                 group.cancel_scope.cancel()
         assert await state(home, approval) is ApprovalState.granted
+        assert leases.work_waits(home.config.database_path)  # so a server starts the next one
+        home.finish[0] = DeploymentState.down
         await worker_passes(home)
         assert await state(home, approval) is ApprovalState.consumed
+        assert not leases.work_waits(home.config.database_path)
         assert await home.count("operations") == 1

@@ -117,11 +117,12 @@ def peek(path: Path) -> Lease | None:
 
 
 def work_waits(path: Path) -> bool:
-    """Whether something is committed and not final, or serves: then a worker should be alive."""
+    """Whether something is committed and not final, serves, or is granted to be run: then a worker should be alive."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
             rows = connection.execute(
-                "SELECT 1 FROM operations WHERE final = 0 UNION ALL SELECT 1 FROM deployments WHERE serving = 1 LIMIT 1"
+                "SELECT 1 FROM operations WHERE final = 0 UNION ALL SELECT 1 FROM deployments WHERE serving = 1"
+                " UNION ALL SELECT 1 FROM approvals WHERE state = 'granted' AND body LIKE '%\"run_requested\":true%' LIMIT 1"
             ).fetchall()
     except sqlite3.Error:
         return False

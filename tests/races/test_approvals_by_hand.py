@@ -44,8 +44,8 @@ async def test_whatever_an_agent_tries_in_its_shell_its_own_request_stays_unansw
     token = token_of(world, "ada")
     async with world.agent(token) as ada:
         approval = await ask(ada)
-        for how, ran in attempts(world, approval, token).items():
-            assert ran.code == REFUSED, (how, ran)
+        for how, (ran, why) in attempts(world, approval, token).items():
+            assert (ran.code, why in ran.err) == (REFUSED, True), (how, ran)
             state = world.must("approvals", approval, "--json").data["state"]
             assert state == "pending", how
         assert (await ada.call("deploy", **PRODUCTION)).code == "needs_approval"
@@ -55,7 +55,7 @@ async def test_whatever_an_agent_tries_in_its_shell_its_own_request_stays_unansw
         assert curl(port, "/health")[0] == 200
 
 
-def attempts(world: World, approval: str, token: str) -> dict[str, Ran]:
+def attempts(world: World, approval: str, token: str) -> dict[str, tuple[Ran, str]]:
     """An agent with a shell and the program, without the operator's key: refused by our own checks, not by file permissions."""
     forged = World()
     try:
@@ -65,15 +65,21 @@ def attempts(world: World, approval: str, token: str) -> dict[str, Ran]:
         world.must("operator", "add", "rita", "--no-passphrase", "--operator", "olivia")
         world.must("operator", "revoke", "rita", "--reason", "left", "--operator", "olivia")
         approve = ("approve", approval, "--yes")
+        olivia, carries = (*approve, "--operator", "olivia"), "carries an agent's token"
+        themselves = ("operator", "add", "mallory", "--no-passphrase")
         return {
-            "with the agent's token": run_with(world, *approve, "--operator", "olivia", OPS_MCP_TOKEN=token),
-            "with an empty token": run_with(world, *approve, "--operator", "olivia", OPS_MCP_TOKEN=""),
-            "without an operator's key": run_with(world, *approve, OPS_MCP_CONFIG=str(bare)),
-            "with a key of its own under the operator's name": run_with(world, *approve, OPS_MCP_CONFIG=str(forged.config)),
-            "as an operator it adds itself": run_with(
-                world, "operator", "add", "mallory", "--no-passphrase", OPS_MCP_CONFIG=str(forged.config)
+            "with the agent's token": (run_with(world, *olivia, OPS_MCP_TOKEN=token), carries),
+            "with an empty token": (run_with(world, *olivia, OPS_MCP_TOKEN=""), carries),
+            "without an operator's key": (run_with(world, *approve, OPS_MCP_CONFIG=str(bare)), "no operator's key"),
+            "with a key of its own under the operator's name": (
+                run_with(world, *approve, OPS_MCP_CONFIG=str(forged.config)),
+                "not that of the operator 'olivia'",
             ),
-            "as a revoked operator": run_with(world, *approve, "--operator", "rita"),
+            "as an operator that it adds itself": (
+                run_with(world, *themselves, OPS_MCP_CONFIG=str(forged.config)),
+                "not that of the operator 'olivia'",
+            ),
+            "as a revoked operator": (run_with(world, *approve, "--operator", "rita"), "'rita' was revoked"),
         }
     finally:
         forged.close()

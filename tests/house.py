@@ -138,7 +138,9 @@ async def house(tmp_path: Path, **settings: Any) -> AsyncGenerator[House]:
     config = config.evolve(bindings=bindings, settings=settled)
     now, place, finish = [START], MemoryPlace(), [DeploymentState.healthy]
     pending: list[Database] = []
-    async with startup.open_app(config, wake_worker=lambda: _work_soon(pending[0], now, finish), clock=lambda: now[0]) as opened:
+    async with startup.open_app(
+        config, wake_worker=lambda: _work_soon(pending[0], now, finish), clock=lambda: now[0], look_seconds=0
+    ) as opened:
         pending.append(opened.database)
         app = replace(opened.app, world=lambda: World(config, {"memory": place}))
         key = SigningKey.generate()

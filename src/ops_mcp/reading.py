@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from ops_mcp.domain.calls import Answer
 from ops_mcp.errors import NotConfigured, OpsError
@@ -17,7 +17,15 @@ Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 Glance: TypeAlias = tuple[int, ...]
 
 _TICK_NS = 50_000_000
-_LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.02
+"""How old what is read may be. A look costs system calls, which in a burst of calls wait for the writer's thread."""
+
+
+class Watch(NamedTuple):
+    """How changed files are noticed: how often they are looked at, and whom an edit that cannot be used is told."""
+
+    tell: Callable[[OpsError], None]
+    every_seconds: float = LOOK_SECONDS
 
 
 class LastGood(Generic[T]):
@@ -33,13 +41,14 @@ class LastGood(Generic[T]):
         suffix: str,
         read: Callable[[], T],
         *,
-        tell: Callable[[OpsError], None],
+        watch: Watch,
         otherwise: Callable[[OpsError], T] | None = None,
     ) -> None:
         self._folder = folder
         self._suffix = suffix
         self._read = read
-        self._tell = tell
+        self._tell = watch.tell
+        self._every_seconds = watch.every_seconds
         self._stamp: Stamp = ()
         self._files: tuple[Path, ...] = ()
         self._glance: Glance = ()
@@ -50,12 +59,12 @@ class LastGood(Generic[T]):
         except OpsError as problem:
             if otherwise is None:
                 raise
-            tell(problem)
+            watch.tell(problem)
             self._value = otherwise(problem)
 
     def __call__(self) -> T:
-        """The value as of at most 20 ms ago. A look costs system calls, which in a burst wait for the writer's thread."""
-        if (now := time.monotonic()) - self._looked < _LOOK_SECONDS:
+        """The value as of now, or of the last look where that was just before."""
+        if (now := time.monotonic()) - self._looked < self._every_seconds:
             return self._value
         self._looked = now
         glance = _glance(self._folder, self._files)

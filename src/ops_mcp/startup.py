@@ -20,7 +20,7 @@ from ops_mcp.governance.approvals import Terms as ApprovalTerms
 from ops_mcp.governance.policy import Action
 from ops_mcp.governance.redaction import Redactor
 from ops_mcp.ports import Clock, NewId
-from ops_mcp.reading import LastGood, closed_policy, read_policy
+from ops_mcp.reading import LOOK_SECONDS, LastGood, Watch, closed_policy, read_policy
 from ops_mcp.secrets import Secrets, make_private_directory
 from ops_mcp.store import keys
 from ops_mcp.store.accounts import StoredAccounts
@@ -84,7 +84,12 @@ def this_process() -> str:
 
 @asynccontextmanager
 async def open_app(
-    config: Config, *, wake_worker: Callable[[], None], clock: Clock = now, new_id: NewId = new_id
+    config: Config,
+    *,
+    wake_worker: Callable[[], None],
+    clock: Clock = now,
+    new_id: NewId = new_id,
+    look_seconds: float = LOOK_SECONDS,
 ) -> AsyncGenerator[Opened]:
     """Open the database, the policy and the places. Raises `NotConfigured` for settings that cannot be used.
 
@@ -96,8 +101,8 @@ async def open_app(
     async with Database.open(
         config.database_path, signer=lambda c: keys.ledger_signer(c, key, new_ledger_id=new_id("led")), terms=terms
     ) as database:
-        tell = _Teller(database, clock)
-        yield Opened(_app(config, database, tell, wake_worker, clock, new_id), config, database)
+        watch = Watch(_Teller(database, clock), look_seconds)
+        yield Opened(_app(config, database, watch, wake_worker, clock, new_id), config, database)
 
 
 def _prepare(state_dir: Path) -> None:
@@ -108,9 +113,7 @@ def _prepare(state_dir: Path) -> None:
         log.warning("%s cannot be prepared: %s", state_dir, error.strerror)
 
 
-def _app(
-    config: Config, database: Database, tell: "_Teller", wake_worker: Callable[[], None], clock: Clock, new_id: NewId
-) -> App:
+def _app(config: Config, database: Database, watch: Watch, wake_worker: Callable[[], None], clock: Clock, new_id: NewId) -> App:
     registry = tools.load(config.settings.toolsets)
     actions = tuple(Action(tool.name, tool.effect, tool.toolset) for tool in registry.values())
     allowance = Allowance(config.settings.budgets, config.settings.rates)
@@ -118,14 +121,14 @@ def _app(
         config.config_dir / "policies",
         ".cedar",
         lambda: read_policy(config.config_dir / "policies", actions),
-        tell=tell,
+        watch=watch,
         otherwise=closed_policy,
     )
     approval_terms = _approval_terms(config.settings)
     deployments = StoredDeployments(database)
     return App(
         tools=registry,
-        world=_world(config, tell, clock),
+        world=_world(config, watch, clock),
         rules=lambda: Rules(policy(), allowance, approval_terms),
         ledger=Ledger(database, Callers(reputation=config.settings.reputation), this_process()),
         deployments=deployments,
@@ -133,14 +136,14 @@ def _app(
         trail=StoredTrail(database),
         accounts=StoredAccounts(database, lambda: allowance),
         journal=deployments,
-        redactor=_redactor(config, tell),
+        redactor=_redactor(config, watch),
         clock=clock,
         new_id=new_id,
         wake_worker=wake_worker,
     )
 
 
-def _world(config: Config, tell: "_Teller", clock: Clock) -> Callable[[], World]:
+def _world(config: Config, watch: Watch, clock: Clock) -> Callable[[], World]:
     vault = Secrets(config.config_dir)
     places = providers.load(config, secret=vault.read, clock=clock)
 
@@ -148,10 +151,10 @@ def _world(config: Config, tell: "_Teller", clock: Clock) -> Callable[[], World]
         bindings = read_bindings(config.config_dir)
         return World(config.model_copy(update={"bindings": bindings}), places)
 
-    return LastGood(config.config_dir / "services", ".toml", read, tell=tell)
+    return LastGood(config.config_dir / "services", ".toml", read, watch=watch)
 
 
-def _redactor(config: Config, tell: "_Teller") -> Callable[[], Redactor]:
+def _redactor(config: Config, watch: Watch) -> Callable[[], Redactor]:
     vault, key = Secrets(config.config_dir), _redaction_key(config.state_dir)
 
     def read() -> Redactor:
@@ -160,7 +163,7 @@ def _redactor(config: Config, tell: "_Teller") -> Callable[[], Redactor]:
             known["OPS_MCP_TOKEN"] = config.token
         return Redactor(known, key)
 
-    return LastGood(config.config_dir / "secrets", "", read, tell=tell)
+    return LastGood(config.config_dir / "secrets", "", read, watch=watch)
 
 
 def _redaction_key(state_dir: Path) -> bytes:

@@ -57,10 +57,10 @@ def house(installed: Path) -> Iterator[World]:
         world.close()
 
 
-def test_the_wheel_carries_prompts_policies_migrations_and_the_sample(wheel: Path) -> None:
+def test_the_wheel_carries_prompts_policies_migrations_the_keeper_and_the_sample(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {f"ops_mcp/_prompts/{prompt.name}" for prompt in (ROOT / "prompts").glob("*.md")} <= set(names)
-    for suffix in (".cedar", ".cedarschema", ".sql", "sample/service.py"):
+    for suffix in (".cedar", ".cedarschema", ".sql", "sample/service.py", "local/keeper/__main__.py", "local/keeper/kin.py"):
         assert [name for name in names if name.endswith(suffix)], suffix
     assert not [name for name in names if name.split("/")[0] in {"tests", "sandbox", "bench"}]
 

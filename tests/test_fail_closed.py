@@ -250,6 +250,28 @@ async def test_a_corrupt_file_closes_everything_but_whoami(tmp_path: Path, at: i
     await assert_mended(prepared)
 
 
+async def test_a_corrupt_page_that_only_a_call_meets_closes_everything_but_whoami(tmp_path: Path):
+    """The file opens, its schema, ledger and key are well; what budgets are counted in is not."""
+    prepared = await prepare(tmp_path)
+    path = prepared.config.database_path
+    good = shutil.copy(path, tmp_path / "good.db")
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'spend'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    overwrite(path, at=(page - 1) * size, size=size)
+    async with prepared.reopened() as closed:
+        asked = list(closed.place.asked)
+        for tool in ("deploy", "rollback", "restart"):
+            outcome = await closed.call(prepared.ada, tool, service="web", environment="staging")
+            assert code_of(outcome) is Code.unavailable, outcome
+        me = await closed.call(prepared.ada, "whoami")
+        assert isinstance(me, Done)
+        assert "corrupt" in str(me.result["trouble"])
+        assert closed.place.asked == asked
+    shutil.copy(good, path)
+    await assert_mended(prepared)
+
+
 async def test_a_file_that_becomes_corrupt_while_it_is_open_closes_everything_once_it_is_seen(tmp_path: Path):
     async with house(tmp_path, ledger=SOON) as home:
         ada = await work(home)

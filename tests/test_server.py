@@ -183,12 +183,12 @@ async def test_a_page_of_two_tools_shows_both_results_as_json(calls: FakeCalls, 
 @pytest.mark.parametrize(
     "uri", ["ops://nothing", "ops://deployments/", "ops://deployments/../x", "ops://deployments/a/b", "file:///etc/passwd", ""]
 )
-async def test_an_address_that_is_no_resource_is_not_found_and_calls_nothing(calls: FakeCalls, era: Era, uri: str):
+async def test_an_address_that_is_no_resource_is_not_found_and_still_passes_the_gate(calls: FakeCalls, era: Era, uri: str):
     async with connect(calls, era) as client:
         with pytest.raises(MCPError) as caught:
             await client.read_resource(uri)
     assert caught.value.code == -32602
-    assert calls.received == []
+    assert [(got.name, got.arguments) for got in calls.received] == [("resources/read", {"uri": uri})]
 
 
 async def test_a_refused_resource_says_why_and_shows_nothing(calls: FakeCalls, era: Era):

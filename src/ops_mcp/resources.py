@@ -34,6 +34,9 @@ PROBLEM = "dev.ops-mcp/problem"
 REFUSED = -32010
 """A resource or completion that the gate refused. Of the codes that the specification leaves to implementations."""
 
+READING = "resources/read"
+"""What the ledger names a read of an address behind which there is no tool."""
+
 _COMPLETIONS = 100
 _ID = r"[A-Za-z0-9_.-]{1,128}"
 """What may stand in a resource's address; the tool behind it judges the rest."""
@@ -156,6 +159,7 @@ class Shelf:
         for entry in self._entries:
             if found := re.fullmatch(re.escape(entry.prefix) + f"({_ID})", uri):
                 return await self._result(ctx, entry.tool, {entry.argument: found[1]}, uri=uri)
+        await self._gate(ctx, READING, {"uri": uri})  # there is no such tool: the gate refuses and records it
         raise _no_such_resource(uri)
 
     async def _result(

@@ -27,7 +27,7 @@ from ops_mcp.operations.loop import Desk, Rhythm, work
 from ops_mcp.operations.parts import Parts, Reins
 from ops_mcp.operations.probing import prober
 from ops_mcp.startup import Opened, now, open_app, this_process
-from ops_mcp.store import leases, settlement
+from ops_mcp.store import anchors, leases, settlement
 from ops_mcp.store.leases import Claim, Ground, Lease
 from ops_mcp.store.people import StoredApproval, approvals_to_run
 from ops_mcp.store.schema import SCHEMA_VERSION
@@ -63,10 +63,15 @@ def ensure_worker(config: Config, *, environ: Mapping[str, str]) -> bool:
 
 
 async def keep_worker(config: Config, *, every_seconds: float = 5.0) -> None:
-    """Start a worker whenever there is work and none is alive: after a kill, a crash, or a restart of the host."""
+    """Start a worker whenever there is work and none is alive: after a kill, a crash, or a restart of the host.
+
+    The ledger's growth is work where it is anchored, since calls that begin no operation make it grow as well.
+    """
+    terms = config.settings.ledger
     wake = waker(config)
     while True:
-        if leases.work_waits(config.database_path):
+        path = config.database_path
+        if leases.work_waits(path) or anchors.waits(path, terms.anchors, every=terms.anchor_every):
             wake()
         # A worker that was just started needs a moment until it holds the lease.
         await anyio.sleep(every_seconds)

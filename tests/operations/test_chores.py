@@ -13,7 +13,7 @@ from ops_mcp.operations.chores import housekeeping, paced
 from ops_mcp.operations.loop import Rhythm, work
 from ops_mcp.operations.parts import Reins
 from ops_mcp.startup import Opened
-from ops_mcp.store import keys, verify
+from ops_mcp.store import anchors, keys, verify
 from ops_mcp.store.chain import Signer
 from ops_mcp.store.rebuild import compare
 from ops_mcp.store.retention import Retained, retain
@@ -28,6 +28,12 @@ async def round_of(home: House) -> None:
     """What a worker that has just started does, once."""
     for chore in housekeeping(home.database, home.config.settings.ledger, home.app.clock):
         await chore()
+
+
+def waiting(home: House) -> bool:
+    """Whether a server would start a worker because of the anchors."""
+    terms = home.config.settings.ledger
+    return anchors.waits(home.config.database_path, terms.anchors, every=terms.anchor_every)
 
 
 async def test_a_chore_is_done_at_once_and_then_at_its_own_pace_even_if_it_fails() -> None:
@@ -51,10 +57,13 @@ async def test_the_worker_anchors_the_head_whenever_it_is_far_enough(tmp_path: P
         ada = await home.agent()
         await round_of(home)
         assert not place.exists()
+        assert not waiting(home)
         for _ in range(4):
             await home.call(ada, "services")
         await home.records()
+        assert waiting(home)
         await round_of(home)
+        assert not waiting(home)
         await round_of(home)
         (anchor,) = verify.read_anchors(place.read_text(encoding="utf-8"))
         assert anchor.number == len(await home.records())

@@ -3,7 +3,9 @@
 import ipaddress
 import json
 import os
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -74,6 +76,19 @@ async def anchor_now(
         else:
             results.append(await _anchor_at(database, place, head, at, seconds=seconds))
     return tuple(results)
+
+
+def waits(path: Path, places: Sequence[str], *, every: int) -> bool:
+    """Whether a place is behind by `every` records: then a worker should be alive, which anchors. Opens nothing for writing."""
+    if not places:
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+            ((head,),) = connection.execute("SELECT coalesce(max(id), 0) FROM ledger_heads")
+            last = dict(connection.execute("SELECT anchor, max(id) FROM ledger_anchored GROUP BY anchor"))
+    except sqlite3.Error:
+        return False
+    return any(due(last.get(shown(place), 0), head, every) for place in places)
 
 
 async def newest_head(database: Database) -> Anchor | None:

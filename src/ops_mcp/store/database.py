@@ -162,7 +162,7 @@ class Database:
                             _refuse_below_floor(batch, self.path, self.terms.free_space_floor_bytes)
                             writing.commit(batch)
                         self.trouble = ""
-                    except (sqlite3.Error, OSError, OpsError) as error:
+                    except Exception as error:  # noqa: BLE001  without the writer every later call would wait for good
                         writing = self._fail(writing, batch, error)
                     self._report(batch)
                 if last:
@@ -206,7 +206,7 @@ class Database:
 
 def unavailable(error: Exception) -> Unavailable:
     """An outside storage error in ops-mcp's own words."""
-    text = str(error)
+    text = str(error) if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
     known = {
         "database is locked": "another process holds the database",
         "attempt to write a readonly database": "the database file is read-only",

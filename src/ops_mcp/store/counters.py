@@ -64,6 +64,8 @@ def everyone_limits(allowance: Allowance) -> budgets.Limits:
 
 def charge(tx: Transaction, charges: Sequence[Charge], cost: Cost) -> None:
     """Add a cost (a negative one credits) to each counter row."""
+    if not charges:
+        return
     counted = _load(tx, charges)
     for charge in charges:
         calls, tokens, usd_micros = counted[charge]

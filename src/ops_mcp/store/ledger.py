@@ -9,6 +9,7 @@ from ops_mcp.domain.identity import Agent, Caller, Credential, Effect, System, U
 from ops_mcp.domain.releases import DeploymentId, OperationId, Plan
 from ops_mcp.errors import Code, OpsError, Problem
 from ops_mcp.governance import approvals as approving
+from ops_mcp.governance import budgets
 from ops_mcp.governance.decide import decide
 from ops_mcp.governance.history import GuardLevel, History, Window
 from ops_mcp.governance.policy import Policy
@@ -133,14 +134,15 @@ class Ledger:
         verdict = decide(call, rules.policy, history)
         if verdict.answer is Answer.deny:
             return self._deny(tx, call, caller, verdict)
-        charges = counters.charges_of(history.windows)
+        windows = _charged(call, history.windows)
+        charges = counters.charges_of(windows)
         counters.charge(tx, charges, call.ceiling)
         counters.take(tx, name, call.effect, history.rate, call.at)
         if call.effect is not Effect.read:
             reservations.insert(tx, call, name, charges, self._holder)
-        tx.record(admission_of(call, caller, verdict, rules.policy.digest, history.windows, self._holder))
-        warn(tx, call, name, history.windows)
-        return Admitted(call, caller, verdict, history.windows)
+        tx.record(admission_of(call, caller, verdict, rules.policy.digest, windows, self._holder))
+        warn(tx, call, name, windows)
+        return Admitted(call, caller, verdict, windows)
 
     def _history(
         self, tx: Transaction, call: Call, caller: Caller, rules: Rules, phase: Literal["admit", "commit"], at: datetime
@@ -297,6 +299,11 @@ def _seen_from(call: Call, caller: Caller) -> Call:
     own = call.target_owner == budget_name(caller)
     own_work = own and call.target_open and not call.alters_runtime
     return call.evolve(own_work=own_work, always_reachable=call.always_reachable and own)
+
+
+def _charged(call: Call, windows: tuple[Window, ...]) -> tuple[Window, ...]:
+    """The windows that pay. What stays reachable with an empty budget is free then: it must not empty everybody's too."""
+    return () if call.always_reachable and not budgets.fits(windows, call.ceiling) else windows
 
 
 def _welcome(caller: Caller, *, everyone_killed: bool) -> bool:

@@ -3,7 +3,16 @@
 from datetime import datetime
 
 from ops_mcp.deploying.plans import committed, target_state
-from ops_mcp.domain.releases import DeploymentId, DeploymentKind, OperationId, Plan, RequestCancel
+from ops_mcp.deploying.states import is_final
+from ops_mcp.domain.releases import (
+    Deployment,
+    DeploymentId,
+    DeploymentKind,
+    HealthVerdict,
+    OperationId,
+    Plan,
+    RequestCancel,
+)
 from ops_mcp.errors import Conflict, InProgress
 from ops_mcp.store import deployments, operations
 from ops_mcp.store.database import Transaction
@@ -11,6 +20,8 @@ from ops_mcp.store.database import Transaction
 
 def recheck(tx: Transaction, plan: Plan) -> None:
     """Refuse a plan whose target has changed. Raises `Conflict` for drift, `InProgress` for a place that is held."""
+    for write in plan.writes:
+        _refuse_ended(deployments.deployment_by_id(tx, write.deployment))
     if plan.work is None or plan.service is None:
         return
     running = deployments.running_in(tx, plan.service, plan.environment)
@@ -21,8 +32,11 @@ def recheck(tx: Transaction, plan: Plan) -> None:
             retry_after_seconds=10.0,
             details={"deployment": running.id},
         )
-    found = target_state(running or deployments.serving_in(tx, plan.service, plan.environment))
-    if found != plan.target_state:
+    current = running or deployments.serving_in(tx, plan.service, plan.environment)
+    found = target_state(current)
+    # An exemption lasts as long as its reason: a release that proved healthy meanwhile is rolled back like any other.
+    exempt_no_more = plan.recovery and (current is None or current.recovery_used or current.health is HealthVerdict.healthy)
+    if found != plan.target_state or exempt_no_more:
         raise Conflict(
             f"{plan.service} in {plan.environment} has changed since this plan was made.",
             hint="Call again: a new plan is made for what is there now. An approval of the old plan does not cover it.",
@@ -44,6 +58,14 @@ def begin(
     operations.lock(tx, row, at=at)
     if plan.recovery and plan.work is not None and plan.work.replaces is not None:
         deployments.mark_recovery_used(tx, plan.work.replaces)
+
+
+def _refuse_ended(deployment: Deployment) -> None:
+    if is_final(deployment.state):
+        raise Conflict(
+            f"{deployment.id} has ended meanwhile: it is {deployment.state.value}.",
+            hint="Use `rollback` to replace what serves now.",
+        )
 
 
 def apply_writes(tx: Transaction, plan: Plan, *, at: datetime) -> None:

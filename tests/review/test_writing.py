@@ -1,0 +1,110 @@
+"""What a reviewer broke in the ledger's writing: the one writer thread, budgets that others pay, plans that went stale."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ops_mcp.domain.identity import Level, NoToken
+from ops_mcp.domain.outcomes import Done
+from ops_mcp.domain.releases import DeploymentId, DeploymentState, HealthVerdict, Plan, RequestCancel
+from ops_mcp.errors import Conflict, OpsError
+from ops_mcp.ports import look
+from ops_mcp.store import commitment, deployments
+from ops_mcp.store.database import Transaction
+from ops_mcp.store.rebuild import compare
+from tests.house import House, house
+
+pytestmark = pytest.mark.anyio
+
+
+def held_and_lost(tx: Transaction) -> None:
+    """A unit whose held rows cannot be written: the failure shows only after every unit of the batch has run."""
+
+    def overflow(inner: Transaction) -> None:
+        inner.execute("UPDATE spend SET calls = ?", 2**70)
+
+    tx.hold("unwritable", overflow)
+
+
+async def test_a_unit_whose_held_rows_cannot_be_written_fails_alone_and_the_writer_lives(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        failed: list[str] = []
+
+        async def broken() -> None:
+            try:
+                await home.database.write(held_and_lost)
+            except (OverflowError, OpsError) as error:
+                failed.append(type(error).__name__)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(broken)
+                group.start_soon(home.database.write, lambda tx: None)
+            assert failed == ["OverflowError"]
+            assert await home.database.write(lambda tx: "goes on") == "goes on"
+
+
+async def test_what_stays_reachable_without_a_budget_does_not_empty_everybodys(tmp_path: Path) -> None:
+    budgets = {"everyone": {"calls_per_hour": 30}, "anonymous": {"calls_per_hour": 5}}
+    async with house(tmp_path, budgets=budgets) as home:
+        ada = await home.agent()
+        for _ in range(40):
+            assert isinstance(await home.call(NoToken(), "whoami"), Done)
+        assert isinstance(await home.call(ada, "services"), Done)
+        await home.database.write(lambda tx: None)
+        assert await home.database.write(compare) == ()
+
+
+async def test_a_rollback_that_was_exempt_while_it_was_planned_is_refused_once_the_release_proved_healthy(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        plan = await unverified_rollback(home)
+        assert plan.recovery
+
+        def proved(tx: Transaction) -> None:
+            assert plan.work is not None
+            deployments.change(tx, str(plan.work.replaces), lambda d: d.evolve(health=HealthVerdict.healthy))
+
+        await home.database.write(lambda tx: commitment.recheck(tx, plan))
+        await home.database.write(proved)
+        with pytest.raises(Conflict, match="has changed since"):
+            await home.database.write(lambda tx: commitment.recheck(tx, plan))
+
+
+async def test_a_cancel_is_refused_when_its_deployment_ended_after_it_was_planned(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        ada = await home.agent()
+        answer = await home.call(ada, "deploy", service="web", environment="staging")
+        assert isinstance(answer, Done)
+        ended = DeploymentId(str((await home.database.fetch("SELECT id FROM deployments"))[0][0]))
+        plan = Plan.model_validate(
+            {
+                "tool": "deployment_cancel", "agent": "ada", "environment": "staging", "service": "web", "target": ended,
+                "summary": "", "writes": (RequestCancel(deployment=ended),),
+            }
+        )  # fmt: skip
+        with pytest.raises(Conflict, match="ended"):
+            await home.database.write(lambda tx: commitment.recheck(tx, plan))
+
+
+async def unverified_rollback(home: House) -> Plan:
+    """The plan of a rollback whose current release has no verdict yet."""
+    from ops_mcp.deploying.plans import Asked, rollback_plan
+
+    ada = await home.agent(ceiling=Level.staging)
+    await home.call(ada, "deploy", service="web", environment="staging")
+    home.finish[:] = [DeploymentState.superseded]
+    await home.call(ada, "deploy", service="web", environment="staging", ref="next")
+
+    def serving(tx: Transaction) -> None:
+        newest = str(tx.fetch("SELECT id FROM deployments ORDER BY id DESC LIMIT 1")[0][0])
+        deployments.change(
+            tx, newest, lambda d: d.evolve(state=DeploymentState.watching, health=HealthVerdict.unverified, finished_at=None)
+        )
+        deployments.serve(tx, deployments.deployment_by_id(tx, newest))
+
+    await home.database.write(serving)
+    binding = home.config.binding("web", "staging")
+    assert binding is not None
+    place = await look(home.app.deployments, binding.service, binding.environment)
+    return rollback_plan(Asked("rollback", "ada", {}), binding=binding, place=place)

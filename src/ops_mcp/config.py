@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -121,7 +121,9 @@ class Settings(Value):
     budgets: Budgets = Budgets()
     rates: Rates = Rates()
     approvals: ApprovalTerms = ApprovalTerms()
-    prices: dict[str, int] = Field(default={}, description="Micro-dollars per call, by `tool` or `tool:provider`")
+    prices: dict[str, Annotated[int, Field(ge=0, le=10**12)]] = Field(
+        default={}, description="Micro-dollars per call, by `tool` or `tool:provider`"
+    )
     reputation: bool = True
     http: Http = Http()
     ledger: LedgerTerms = LedgerTerms()
@@ -190,6 +192,7 @@ def load(environ: Mapping[str, str], *, config_dir: Path | None = None, state_di
     settings = _settings(where / "config.toml")
     if url := environ.get("OPS_MCP_DATABASE_URL"):
         settings = settings.model_copy(update={"database_url": url})
+    _refuse_other_database(settings)
     token = environ.get("OPS_MCP_TOKEN")
     return Config(
         config_dir=where,
@@ -211,6 +214,15 @@ def read_bindings(config_dir: Path) -> tuple[Binding, ...]:
                 raise NotConfigured(f"{file}: {environment!r} is no table.", hint="Write one [environment] table each.")
             found.append(_parse(Binding, {"service": file.stem, "environment": environment, **table}, file))
     return tuple(found)
+
+
+def _refuse_other_database(settings: Settings) -> None:
+    """Records must not go into a file here while their operator takes them to be in a database elsewhere."""
+    if settings.database_url is not None:
+        raise NotConfigured(
+            "A database elsewhere cannot be used yet: this version keeps its records in a file of its own.",
+            hint="Remove database_url from config.toml and OPS_MCP_DATABASE_URL from the environment.",
+        )
 
 
 def _settings(file: Path) -> Settings:

@@ -1,0 +1,39 @@
+"""What a reviewer broke in the configuration: settings that opened something when nobody asked for it."""
+
+from pathlib import Path
+
+import pytest
+
+from ops_mcp.config import load
+from ops_mcp.errors import NotConfigured
+from ops_mcp.providers.local.place import configured
+from ops_mcp.startup import now
+from ops_mcp.values import Secret
+
+
+@pytest.mark.parametrize("price", [-1, 2**63])
+def test_a_price_that_would_credit_or_break_the_counters_is_refused(tmp_path: Path, price: int) -> None:
+    (tmp_path / "config.toml").write_text(f"[prices]\ndeploy = {price}\n", encoding="utf-8")
+    with pytest.raises(NotConfigured, match=r"prices\.deploy"):
+        load({}, config_dir=tmp_path, state_dir=tmp_path / "state")
+
+
+def test_a_database_elsewhere_is_refused_and_not_silently_replaced_by_a_file(tmp_path: Path) -> None:
+    with pytest.raises(NotConfigured, match="elsewhere"):
+        load({"OPS_MCP_DATABASE_URL": "postgres://db/ops"}, config_dir=tmp_path, state_dir=tmp_path / "state")
+    (tmp_path / "config.toml").write_text('database_url = "postgres://db/ops"\n', encoding="utf-8")
+    with pytest.raises(NotConfigured, match="elsewhere"):
+        load({}, config_dir=tmp_path, state_dir=tmp_path / "state")
+
+
+def test_a_staging_credential_bound_while_the_server_runs_counts_at_the_next_start_of_a_service(tmp_path: Path) -> None:
+    services = tmp_path / "services"
+    services.mkdir()
+    config = load({}, config_dir=tmp_path, state_dir=tmp_path / "state")
+    place = configured(config, secret=lambda _: Secret("unused"), clock=now, new_nonce=lambda: "nonce")
+    assert not place.beside()
+    (services / "web.toml").write_text(
+        '[staging]\nprovider = "local"\n[staging.secrets]\nKEY = "key"\n[staging.options]\nsource = "/srv/web"\nrun = ["run"]\n',
+        encoding="utf-8",
+    )
+    assert place.beside()

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from ops_mcp.config import Config, Isolation
+from ops_mcp.config import Config, Isolation, read_bindings
 from ops_mcp.domain.identity import Tier
 from ops_mcp.domain.places import Binding, CommandProbe
 from ops_mcp.domain.releases import Content, DeploymentId, Observed, ProbeResult, Release
@@ -17,7 +17,7 @@ from ops_mcp.ports import Clock, ReadSecret
 from ops_mcp.providers.local import isolation, launch, observing, releases, stopping, trees
 from ops_mcp.providers.local.ground import SAMPLE, Ground, runs_root
 from ops_mcp.providers.local.home import Desk, home_of, locked
-from ops_mcp.providers.local.isolation import Confinement
+from ops_mcp.providers.local.isolation import Confinement, Mode
 from ops_mcp.providers.local.mirror import Mirror, mirror_path
 from ops_mcp.providers.local.options import DirectorySource, GitSource, Options, parse, source_of
 
@@ -196,7 +196,8 @@ class Local:
         )
 
     def _refuse_unconfined(self, ground: Ground) -> None:
-        isolation.refuse_unconfined(ground.confinement, beside=self.beside())
+        if ground.confinement.mode is Mode.none:
+            isolation.refuse_unconfined(ground.confinement, beside=self.beside())
 
     def _mirror(self, source: GitSource, options: Options) -> Mirror:
         path = mirror_path(self.state_dir / "mirrors", source.url)
@@ -205,7 +206,7 @@ class Local:
 
 
 def configured(config: Config, *, secret: ReadSecret, clock: Clock, new_nonce: Callable[[], str]) -> Local:
-    """The provider as the configuration wants it."""
+    """The provider as the configuration wants it. Bindings are read again at each start: a credential may have come since."""
     return Local(
         state_dir=config.state_dir,
         config_dir=config.config_dir,
@@ -213,7 +214,7 @@ def configured(config: Config, *, secret: ReadSecret, clock: Clock, new_nonce: C
         secret=secret,
         clock=clock,
         new_nonce=new_nonce,
-        beside=lambda: reaches_beyond_sandbox(config),
+        beside=lambda: reaches_beyond_sandbox(config.model_copy(update={"bindings": read_bindings(config.config_dir)})),
         allowed_refs=config.settings.allowed_refs,
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import anyio
 
@@ -128,7 +129,7 @@ async def _commit(request: Request, parsed: Parsed, admitted: Admitted, plan: Pl
             return NeedsApproval(admitted.call.id, problem, commitment.approval, plan)
         case Repeated():
             deployment = DeploymentId(commitment.bound.deployment) if commitment.bound.deployment else None
-            return await _finish(request, tool, Committed(deployment), admitted)
+            return replace(await _finish(request, tool, Committed(deployment), admitted), replayed=True)
         case Begun():
             if commitment.deployment is not None:
                 begun.append(commitment.deployment)
@@ -136,7 +137,7 @@ async def _commit(request: Request, parsed: Parsed, admitted: Admitted, plan: Pl
             return await _finish(request, tool, Committed(commitment.deployment, plan), admitted)
 
 
-async def _finish(request: Request, tool: AnyTool, committed: Committed, admitted: Admitted) -> Outcome:
+async def _finish(request: Request, tool: AnyTool, committed: Committed, admitted: Admitted) -> Done:
     if tool.finish is None:
         raise Unavailable(f"{tool.name} declares no finish.")
     return _done(request, tool, await tool.finish(committed, _ops(request, admitted)))
@@ -212,7 +213,7 @@ def _settlement(
             data: JsonObject = {"result": text_digest(text), "bytes": len(text)}
             if replayed:
                 data["replayed"] = True
-            cost = Cost(tokens=_tokens(text), usd_micros=0 if call.dry_run else money)
+            cost = Cost(tokens=_tokens(text), usd_micros=0 if call.dry_run or replayed else money)
             return settled._replace(outcome="done", cost=cost, data=data)
         case Failed(problem=problem):
             cost = Cost(tokens=_tokens(problem.model_dump_json()), usd_micros=money)

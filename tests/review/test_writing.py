@@ -108,3 +108,21 @@ async def unverified_rollback(home: House) -> Plan:
     assert binding is not None
     place = await look(home.app.deployments, binding.service, binding.environment)
     return rollback_plan(Asked("rollback", "ada", {}), binding=binding, place=place)
+
+
+async def test_callers_who_meet_at_the_commit_with_one_key_pay_for_one_change_together(tmp_path: Path) -> None:
+    async with house(tmp_path, prices={"deploy": 1000}) as home:
+        ada = await home.agent()
+        answers: list[Done] = []
+
+        async def one() -> None:
+            answer = await home.call(ada, "deploy", service="web", environment="staging", idempotency_key="k")
+            assert isinstance(answer, Done)
+            answers.append(answer)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(one)
+        spent = await home.database.fetch("SELECT DISTINCT usd_micros FROM spend WHERE scope = 'ada:staging:work'")
+        assert spent == [(1000,)]
+        assert [answer.replayed for answer in answers].count(False) == 1

@@ -123,7 +123,7 @@ def test_a_rollback_to_a_release_that_never_proved_healthy_or_lives_elsewhere_is
     with pytest.raises(Conflict, match="has not proved healthy"):
         rollback_plan(ASKED, binding=BINDING, place=Place(V2, V1), to=V3_FAILING)
     elsewhere = V1.model_copy(update={"environment": "production"})
-    with pytest.raises(Conflict, match="belongs to"):
+    with pytest.raises(Conflict, match="is no deployment of"):
         rollback_plan(ASKED, binding=BINDING, place=Place(V2, V1), to=elsewhere)
 
 

@@ -262,7 +262,7 @@ def _check_expected(asked: Asked, current: Deployment | None) -> None:
 def _check_target(target: Deployment, binding: Binding, current: Deployment | None) -> None:
     if (target.service, target.environment) != (binding.service, binding.environment):
         raise Conflict(
-            f"{target.id} belongs to {target.service} in {target.environment}.",
+            f"{target.id} is no deployment of {binding.service} in {binding.environment}.",
             hint=f"Name a deployment of {binding.service} in {binding.environment}; `deployments` lists them.",
         )
     if current is not None and target.id == current.id:

@@ -91,6 +91,7 @@ def _at_work(config: Config) -> Lease | None:
 
 async def work_inside(opened: Opened) -> None:
     """Work inside a server's process (`worker = "inline"`) for as long as it runs."""
+    redact_log(lambda text: opened.app.redactor().text(text))
     while True:
         try:
             await work(desk_of(opened, Rhythm(exits_when_idle=False)), Reins())
@@ -113,9 +114,27 @@ def main() -> int:
     return 0
 
 
+def redact_log(redact: Callable[[str], str]) -> None:
+    """From here on no secret is logged: the text of an exception that nobody foresaw may quote one, its traceback too."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Redacted(handler.formatter or logging.Formatter(), redact))
+    sys.excepthook = lambda kind, error, trace: log.critical("ended by a mistake", exc_info=(kind, error, trace))
+
+
+class _Redacted(logging.Formatter):
+    def __init__(self, inner: logging.Formatter, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(self._inner.format(record))
+
+
 async def _work_until_told(config: Config) -> None:
     reins = Reins()
     async with open_app(config, wake_worker=_nothing) as opened, anyio.create_task_group() as group:
+        redact_log(lambda text: opened.app.redactor().text(text))
         group.start_soon(_pull_on_signals, reins)
         await work(desk_of(opened, Rhythm(exits_when_idle=config.settings.worker == "auto")), reins)
         group.cancel_scope.cancel()

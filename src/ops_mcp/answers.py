@@ -9,6 +9,7 @@ from ops_mcp.deploying.states import is_final
 from ops_mcp.domain.calls import Answer, Verdict
 from ops_mcp.domain.releases import Deployment, DeploymentId, DeploymentState, Plan, StepRecord
 from ops_mcp.errors import Code, NotFound
+from ops_mcp.governance.redaction import plain
 from ops_mcp.ports import Ops
 from ops_mcp.tool import Result
 
@@ -105,8 +106,8 @@ def deployment_view(deployment: Deployment, *, final: bool) -> DeploymentView:
         created_at=deployment.created_at,
         finished_at=deployment.finished_at,
         detail=deployment.detail[:600],
-        untrusted_summary=content.summary[:120],
-        untrusted_reason=deployment.reason[:200],
+        untrusted_summary=plain(content.summary, 120),
+        untrusted_reason=plain(deployment.reason, 200),
     )
 
 

@@ -1,8 +1,9 @@
 """Everything one call needs, as one value that `startup` opens; and what a caller may see of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple, TypeVar
 
 from ops_mcp.config import Config
 from ops_mcp.domain.calls import CallId
@@ -14,6 +15,10 @@ from ops_mcp.store.ledger import Ledger, Rules
 from ops_mcp.tool import AnyTool
 from ops_mcp.values import JsonObject
 
+T = TypeVar("T")
+
+_MOST_REMEMBERED = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -21,6 +26,17 @@ class World:
 
     config: Config
     providers: Mapping[str, Provider]
+    _found: dict[object, object] = field(default_factory=dict[object, object], init=False, repr=False, compare=False)
+
+    def recall(self, key: object, kind: type[T]) -> T | None:
+        """What was remembered for this key since the configuration was read: agents ask the same over and over."""
+        found = self._found.get(key)
+        return found if isinstance(found, kind) else None
+
+    def remember(self, key: object, found: object) -> None:
+        if len(self._found) >= _MOST_REMEMBERED:
+            self._found.clear()
+        self._found[key] = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +80,15 @@ class Request:
 
 def visible(rules: Rules, world: World, caller: Caller, at: datetime) -> tuple[EnvironmentName, ...]:
     """The environments that this caller may read."""
-    places = world.config.environments.items()
-    return tuple(name for name, environment in places if rules.policy.lets_see(caller, environment, at=at))
+    policy = rules.policy
+    key = ("visible", policy.digest, caller, at.replace(second=0, microsecond=0) if policy.sees_time else None)
+    seen = world.recall(key, _Seen)
+    if seen is None:
+        places = world.config.environments.items()
+        seen = _Seen(tuple(name for name, environment in places if policy.lets_see(caller, environment, at=at)))
+        world.remember(key, seen)
+    return seen.names
+
+
+class _Seen(NamedTuple):
+    names: tuple[EnvironmentName, ...]

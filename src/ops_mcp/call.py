@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
@@ -271,8 +272,7 @@ def _too_slow(tool: AnyTool) -> Problem:
     )
 
 
-def _printed(value: JsonObject) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+_printed: Callable[[JsonObject], str] = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def _tokens(text: str) -> int:

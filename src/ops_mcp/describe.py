@@ -23,6 +23,8 @@ from ops_mcp.values import Json, JsonObject, canonical, digest, flat_bytes, saya
 MOST_ARGUMENT_BYTES = 8192
 """Arguments of a refused call beyond this are kept by digest and size."""
 
+_MOST_COMPARED = 256
+
 NOT_PART_OF_THE_DIGEST = {"dry_run", "idempotency_key", "reason"}
 
 
@@ -42,14 +44,43 @@ async def parse(request: Request) -> "Parsed | Denied":
     try:
         if tool is None:
             raise _unknown_tool(app.tools)
-        args = arguments_of(tool, request.arguments)
-        return Parsed(tool, args, await _describe(request, tool, args))
+        return _repeated(request, tool) or await _parsed(request, tool)
     except OpsError as error:
         if isinstance(error, Unavailable):
             raise
         # A message names arguments, and a name may be a secret that somebody put in the wrong place.
         problem = cleared(request.redactor, error.problem)
         return await app.ledger.refuse(undescribed(request, tool), request.credential, problem)
+
+
+def _repeated(request: Request, tool: AnyTool) -> Parsed | None:
+    """A read with arguments that were described before: only its id and its time are new."""
+    likeness = _likeness(request, tool)
+    known = request.world.recall(likeness, Parsed) if likeness else None
+    if known is None:
+        return None
+    call = known.call.model_copy(update={"id": request.id, "at": request.app.clock()})
+    return Parsed(tool, known.args, call)
+
+
+async def _parsed(request: Request, tool: AnyTool) -> Parsed:
+    args = arguments_of(tool, request.arguments)
+    parsed = Parsed(tool, args, await _describe(request, tool, args))
+    target, likeness = args.target(), _likeness(request, tool)
+    # What describes such a read came from the arguments and the configuration alone; an id is looked up each time.
+    if likeness and tool.effect is Effect.read and target.deployment is None and target.approval is None:
+        request.world.remember(likeness, parsed)
+    return parsed
+
+
+def _likeness(request: Request, tool: AnyTool) -> tuple[object, ...]:
+    """Equal for requests that are described alike; empty where arguments are too long or nested to be compared cheaply."""
+    said: list[object] = []
+    for name, value in request.arguments.items():
+        if isinstance(value, dict | list) or len(name) > _MOST_COMPARED or len(str(value)) > _MOST_COMPARED:
+            return ()
+        said.append((name, type(value), value))
+    return ("described", tool, tuple(said), request.client, request.redactor)
 
 
 def arguments_of(tool: AnyTool, arguments: JsonObject) -> Args:

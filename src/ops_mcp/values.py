@@ -1,11 +1,11 @@
 """What every room builds its values from: the frozen model, canonical JSON, digests and the secret type. No IO, no clock."""
 
 import hashlib
-import json
 from typing import Self, TypeAlias, cast
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, JsonValue, SecretStr
+from pydantic_core import to_json
 
 Json: TypeAlias = JsonValue
 JsonObject: TypeAlias = dict[str, JsonValue]
@@ -30,9 +30,10 @@ class Value(BaseModel):
 
 def canonical(value: Json) -> bytes:
     """RFC 8785 canonical JSON. Raises `ValueError` for what has none: integers beyond 2**53, NaN, lone surrogates."""
-    if _sorts_and_prints_alike(value):
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return rfc8785.dumps(value)
+    try:
+        return to_json(_sorted(value))
+    except ValueError:
+        return rfc8785.dumps(value)
 
 
 def digest(value: Json) -> str:
@@ -87,22 +88,27 @@ def sayable(value: Json) -> Json:
             return None
 
 
-def _sorts_and_prints_alike(value: Json) -> bool:
-    """Whether the standard library prints `value` exactly as RFC 8785 does: no floats, exact integers, ASCII keys.
+def _sorted(value: Json) -> Json:
+    """`value` with its keys in order. Raises `_Unusual` for what pydantic does not print exactly as RFC 8785 wants it.
 
-    Twenty times faster than the pure-Python encoder; a property test holds the two equal.
+    That leaves no floats, exact integers and ASCII keys, ten times faster than the pure-Python encoder; a property test holds the
+    two equal.
     """
-    waiting: list[Json] = [value]
-    while waiting:
-        item = waiting.pop()
-        if item is None or isinstance(item, str | bool):
-            continue
-        if isinstance(item, dict):
-            if not all(map(str.isascii, item)):
-                return False
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-        elif isinstance(item, float) or not -_LARGEST_EXACT_INTEGER <= item <= _LARGEST_EXACT_INTEGER:
-            return False
-    return True
+    if isinstance(value, dict):
+        if not "".join(value).isascii():
+            raise _Unusual
+        return {name: item if type(item := value[name]) is str or item is None else _sorted(item) for name in sorted(value)}
+    if isinstance(value, list):
+        return [item if type(item) is str else _sorted(item) for item in value]
+    if value is None or isinstance(value, _TEXT_OR_TRUTH):
+        return value
+    if isinstance(value, float) or not -_LARGEST_EXACT_INTEGER <= value <= _LARGEST_EXACT_INTEGER:
+        raise _Unusual
+    return value
+
+
+_TEXT_OR_TRUTH = (str, bool)
+
+
+class _Unusual(ValueError):
+    """Left to the encoder that knows every case."""

@@ -1,10 +1,8 @@
 """The closed set of outcomes of a call, and the record that the ledger keeps of each."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
-
-from pydantic import JsonValue
+from typing import NamedTuple, TypeAlias
 
 from ops_mcp.domain.calls import Approval, CallId, Verdict
 from ops_mcp.domain.releases import Plan
@@ -55,11 +53,11 @@ class NeedsApproval:
 Outcome: TypeAlias = Done | Failed | Refused | NeedsApproval
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """One ledger record before it is hashed. `kind` is a dotted word of DESIGN 6 (`call.admitted`, `operation.step` …).
 
-    Everything a reader searches is a field; the rest is in `data`. Already redacted. Not a `Value`: two are made for every call.
+    Everything a reader searches is a field; the rest is in `data`, which nobody changes. Already redacted. Not a `Value`: two are
+    made for every call.
     """
 
     kind: str
@@ -78,19 +76,19 @@ class Record:
     rule: str | None = None
     code: str | None = None
     reason: str | None = None
-    data: JsonObject = field(default_factory=dict[str, JsonValue])
+    data: JsonObject = {}
 
     def json_value(self) -> JsonObject:
         """The record's fields as JSON, absent ones left out, its time in UTC with a Z; `v` is the format's version."""
         body: JsonObject = {"v": 1, "kind": self.kind, "at": _utc(self.at), "data": self.data}
-        for name in _SEARCHED:
-            value = getattr(self, name)
+        for name, value in zip(_SEARCHED, self[2:-1], strict=True):
             if value is not None:
                 body[name] = str(value)
         return body
 
 
-_SEARCHED = tuple(f.name for f in fields(Record) if f.name not in ("kind", "at", "data"))
+_SEARCHED = Record._fields[2:-1]
+"""All but `kind`, `at` and, the last, `data`."""
 
 
 def _utc(at: datetime) -> str:

@@ -120,12 +120,10 @@ def warnings_crossed(*, before: int, after: int, limit: int | None) -> tuple[int
 
 def share_used(window: Window, cost: Cost = _FREE) -> int:
     """The highest of the three currencies' use with `cost` on top, in whole per cent rounded down; 0 where nothing is limited."""
-    pairs = (
-        (window.calls + cost.calls, window.calls_limit),
-        (window.tokens + cost.tokens, window.tokens_limit),
-        (window.usd_micros + cost.usd_micros, window.usd_micros_limit),
-    )
-    return max((spent * 100 // limit for spent, limit in pairs if limit), default=0)
+    calls = (window.calls + cost.calls) * 100 // window.calls_limit if window.calls_limit else 0
+    tokens = (window.tokens + cost.tokens) * 100 // window.tokens_limit if window.tokens_limit else 0
+    usd_micros = (window.usd_micros + cost.usd_micros) * 100 // window.usd_micros_limit if window.usd_micros_limit else 0
+    return max(calls, tokens, usd_micros, 0)
 
 
 def settle(reserved: Cost, actual: Cost) -> Settlement:

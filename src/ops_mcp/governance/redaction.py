@@ -26,6 +26,7 @@ from ops_mcp.values import Json, JsonObject, Secret
 
 SHORTEST_KNOWN = 8
 DEEPEST = 200
+_LONGEST_REMEMBERED, _MOST_REMEMBERED = 2**14, 256
 
 
 class Redactor:
@@ -40,9 +41,21 @@ class Redactor:
         self.too_short = tuple(sorted(name for name, value in values.items() if len(value) < SHORTEST_KNOWN))
         self._needles = self._needles_of({name: value for name, value in values.items() if len(value) >= SHORTEST_KNOWN})
         self._needle_texts = tuple(needle.text for needle in self._needles)
+        self._clean: set[str] = set()
+        """Texts that were found to hold nothing: answers repeat themselves, and finding nothing takes longest."""
 
     def text(self, text: str) -> str:
         """The text without secrets. Redact before cutting, or half a secret remains."""
+        if text in self._clean:
+            return text
+        found = self._redacted(text)
+        if found == text and SHORTEST_KNOWN <= len(text) <= _LONGEST_REMEMBERED:
+            if len(self._clean) >= _MOST_REMEMBERED:
+                self._clean.clear()
+            self._clean.add(text)
+        return found
+
+    def _redacted(self, text: str) -> str:
         if self._needle_texts and holds_any(text, self._needle_texts):
             text = self._without_known(text)
         if not text.isalnum():

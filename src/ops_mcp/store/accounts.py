@@ -10,7 +10,7 @@ from ops_mcp.governance import budgets
 from ops_mcp.governance.history import Window
 from ops_mcp.ports import Account, BudgetLeft
 from ops_mcp.store import halts
-from ops_mcp.store.counters import Allowance, everyone_limits
+from ops_mcp.store.counters import Allowance
 from ops_mcp.store.database import Database
 
 
@@ -45,7 +45,7 @@ class StoredAccounts:
 
     async def _windows(self, name: str, tiers: tuple[Tier, ...], at: datetime) -> tuple[Window, ...]:
         allowance = self._allowance()
-        everyone = everyone_limits(allowance)
+        everyone = allowance.everyone_limits()
         rows = await self._database.fetch(
             "SELECT scope, win, calls, tokens, usd_micros FROM spend WHERE scope LIKE ? AND win >= ?",
             f"{name}:%", at.strftime("%Y-%m-%d"),

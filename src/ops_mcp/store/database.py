@@ -11,6 +11,7 @@ import os
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Database:
         self._signer = signer
         self._queue: queue.SimpleQueue[AnyWork | None] = queue.SimpleQueue()
         self._later: list[AnyWork] = []
+        self._waiting: deque[tuple[float, AnyWork]] = deque()
+        self._expiry: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reader: aiosqlite.Connection | None = None
         self._reader_lock = anyio.Lock()
@@ -89,15 +92,13 @@ class Database:
         done: asyncio.Future[T] = self._loop.create_future()
         work = Work(unit, done, vital)
         self._submit(work)
-        expiry = self._loop.call_later(self.terms.lock_seconds, _abandon, work)
+        self._watch(work)
         try:
             return await done
         except asyncio.CancelledError:
             if not work.claim.acquire(blocking=False):
                 await self._finish_shielded(work)
             raise
-        finally:
-            expiry.cancel()
 
     def write_later(self, unit: Callable[[Transaction], object]) -> None:
         """Queue a vital unit to ride in the next batch, within 10 ms. A crash before that loses it; failures are logged."""
@@ -109,6 +110,21 @@ class Database:
         with anyio.move_on_after(self.terms.lock_seconds, shield=True):
             while not work.finished:
                 await anyio.sleep(0.001)
+
+    def _watch(self, work: AnyWork) -> None:
+        """Abandon `work` when its time is up. All have the same time, so one timer for the oldest does for all of them."""
+        while self._waiting and self._waiting[0][1].finished:
+            self._waiting.popleft()
+        self._waiting.append((self._loop.time() + self.terms.lock_seconds, work))
+        if self._expiry is None:
+            self._expiry = self._loop.call_later(self.terms.lock_seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        while self._waiting and (self._waiting[0][1].finished or self._waiting[0][0] <= self._loop.time()):
+            _abandon(self._waiting.popleft()[1])
+        if self._waiting:
+            self._expiry = self._loop.call_at(self._waiting[0][0], self._expire)
 
     def _submit(self, work: AnyWork) -> None:
         self._flush()
@@ -143,6 +159,8 @@ class Database:
     async def _close(self) -> None:
         """The reader goes first: the writer is then the last of this process and folds the write-ahead log into the file."""
         self._flush()
+        if self._expiry is not None:
+            self._expiry.cancel()
         await self._drop_reader()
         self._queue.put(None)
         while self._thread.is_alive():

@@ -88,7 +88,7 @@ def record_of(
         kind=kind,
         at=at or call.at,
         call=call.id,
-        caller=budget_name(caller),
+        caller=agent.name,
         owner=agent.owner if isinstance(agent, Agent) else None,
         tool=call.tool,
         effect=call.effect.value,

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.store.chain import Head, Signer, chained, signed_head
@@ -30,15 +30,15 @@ class Transaction:
 
     __slots__ = ("_connection", "_head", "_held", "_rows", "memory", "undone")
 
-    def __init__(self, connection: sqlite3.Connection, head: Head, undone: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, head: Head, undone: int, memory: dict[str, Any]) -> None:
         self._connection = connection
         self.undone = undone
         """How many transactions of this process were undone so far: what was remembered across one may never have been true."""
         self._head = head
         self._rows: list[SqlValue] = []
         self._held: dict[str, Callable[[Transaction], None]] = {}
-        self.memory: dict[str, Any] = {}
-        """What modules remember of a table between the units of a batch, by its name; a statement that changes it clears it."""
+        self.memory = memory
+        """What modules remember of a table, by its name, until a statement or another process changes it. See `_Known`."""
 
     @property
     def head(self) -> Head:
@@ -60,6 +60,10 @@ class Transaction:
     def fetch_past(self, sql: str, *params: SqlValue) -> list[Row]:
         """Like `fetch` for a module that asks for rows it does not hold itself."""
         return self._connection.execute(sql, params).fetchall()
+
+    def execute_held(self, sql: str, *params: SqlValue) -> None:
+        """Run a statement that writes what is in `memory`, which therefore stays true."""
+        self._connection.execute(sql, params)
 
     def hold(self, table: str, write: "Callable[[Transaction], None]") -> None:
         """Have rows of `table` that a module keeps in `memory` written by `write`, at the latest at the end of the batch."""
@@ -108,6 +112,15 @@ class Work(Generic[T]):
 AnyWork: TypeAlias = Work[Any]
 
 
+class _Known(NamedTuple):
+    """What this connection knows of the file since its last commit. SQLite's `data_version` moves when anybody else commits;
+    while it stands still inside our own transaction, nothing that we remember can have changed."""
+
+    data_version: int
+    head: Head
+    memory: dict[str, Any]
+
+
 class Writing:
     """One connection's batches. A batch is one transaction; what a unit raises undoes that unit alone."""
 
@@ -115,6 +128,7 @@ class Writing:
         self.connection = connection
         self._signer = signer
         self._undone = 0
+        self._known: _Known | None = None
 
     def commit(self, batch: Sequence[AnyWork]) -> None:
         """Run every unit that its caller has not abandoned, and commit. When one fails, all run again, each in a savepoint."""
@@ -122,12 +136,13 @@ class Writing:
             self.connection.execute("BEGIN IMMEDIATE")
             # Not before: while another process holds the database, callers may still abandon their work when their time is up.
             taken = [work for work in batch if work.claim.acquire(blocking=False)]
-            refuse_newer(self.connection, SCHEMA_VERSION)
-            if not self._run_together(taken):
+            after = self._run_together(taken)
+            if after is None:
                 self._undo()
                 self.connection.execute("BEGIN IMMEDIATE")
                 self._run_apart(taken)
             self.connection.execute("COMMIT")
+            self._known = after
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self._undo()
@@ -135,32 +150,43 @@ class Writing:
 
     def _undo(self) -> None:
         self._undone += 1
+        self._known = None
         self.connection.execute("ROLLBACK")
 
-    def _run_together(self, batch: Sequence[AnyWork]) -> bool:
-        before = _read_head(self.connection)
-        transaction = Transaction(self.connection, before, self._undone)
+    def _begin(self) -> _Known:
+        """What is known at the start of a transaction: all that was, or what must be read again because others wrote."""
+        known, self._known = self._known, None
+        data_version: int = self.connection.execute("PRAGMA data_version").fetchone()[0]
+        if known is not None and known.data_version == data_version:
+            return known
+        refuse_newer(self.connection, SCHEMA_VERSION)
+        return _Known(data_version, _read_head(self.connection), {})
+
+    def _run_together(self, batch: Sequence[AnyWork]) -> _Known | None:
+        """What is known after the batch, or None where a unit failed."""
+        known = self._begin()
+        transaction = Transaction(self.connection, known.head, self._undone, known.memory)
         for work in batch:
             try:
                 work.finish(work.unit(transaction), None)
             except Exception as error:  # whatever it is, the unit is run again alone, then it goes to its caller
                 if _is_the_files(error):
                     raise
-                return False
+                return None
         try:
             transaction.write_held()
         except Exception as error:  # what one unit held back cannot be written; run apart, it is that unit's own error
             if _is_the_files(error):
                 raise
-            return False
-        self._sign(before, transaction.head)
-        return True
+            return None
+        self._sign(known.head, transaction.head)
+        return known._replace(head=transaction.head)
 
     def _run_apart(self, batch: Sequence[AnyWork]) -> None:
-        before = head = _read_head(self.connection)
+        before = head = self._begin().head
         for work in batch:
             self.connection.execute("SAVEPOINT unit")
-            transaction = Transaction(self.connection, head, self._undone)
+            transaction = Transaction(self.connection, head, self._undone, {})
             try:
                 value = work.unit(transaction)
                 transaction.write_held()

@@ -77,10 +77,23 @@ def _likeness(request: Request, tool: AnyTool) -> tuple[object, ...]:
     """Equal for requests that are described alike; empty where arguments are too long or nested to be compared cheaply."""
     said: list[object] = []
     for name, value in request.arguments.items():
-        if isinstance(value, dict | list) or len(name) > _MOST_COMPARED or len(str(value)) > _MOST_COMPARED:
+        if len(name) > _MOST_COMPARED or not _is_short(value):
             return ()
         said.append((name, type(value), value))
     return ("described", tool, tuple(said), request.client, request.redactor)
+
+
+def _is_short(value: Json) -> bool:
+    """Looks at nothing that a stranger's value could make expensive or impossible, such as printing a number without end."""
+    match value:
+        case str():
+            return len(value) <= _MOST_COMPARED
+        case int():
+            return value.bit_length() <= _MOST_COMPARED
+        case dict() | list():
+            return False
+        case _:
+            return True
 
 
 def arguments_of(tool: AnyTool, arguments: JsonObject) -> Args:

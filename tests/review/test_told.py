@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops_mcp.domain.outcomes import Done
+from ops_mcp.domain.outcomes import Done, Refused
 from ops_mcp.governance.redaction import Redactor
 from ops_mcp.values import Secret
 from ops_mcp.worker import redact_log
@@ -28,6 +28,15 @@ async def test_an_agents_reason_reaches_other_agents_without_control_and_invisib
         assert isinstance(found, list)
         assert isinstance(found[0], dict)
         assert found[0]["untrusted_reason"] == "urgent fix"
+
+
+@pytest.mark.anyio
+async def test_a_number_too_long_to_print_is_refused_and_recorded_like_any_other_argument(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        told = await home.call(await home.agent(), "deployments", limit=10**5000)
+        assert isinstance(told, Refused)
+        assert told.problem.details["fields"] == ["limit"]
+        assert len(await home.records("call.refused")) == 1
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias, assert_never
 
 from ops_mcp.domain.calls import Freeze
@@ -15,6 +15,9 @@ from ops_mcp.store.database import Row, Transaction
 from ops_mcp.values import Json, JsonObject
 
 Environments: TypeAlias = Mapping[EnvironmentName, Environment]
+
+_LONGEST_READ = timedelta(minutes=10)
+"""Far beyond the deadline of any call."""
 
 
 def act(
@@ -81,7 +84,7 @@ def unfreeze(t: Transaction, verb: Unfreeze) -> Deed:
 def reset_budget(t: Transaction, verb: ResetBudget, now: datetime) -> Deed:
     """Credits the running windows down to what open calls hold. The record lists each credit, so that counters can be rebuilt."""
     require_agent(t, verb.agent)
-    held = _held(t, verb.agent)
+    held = _held(t, verb.agent, now)
     credits = [_credit(t, row, held) for row in _running(t, verb, now)]
     return Deed("agent.budget_reset", {"agent": verb.agent, "credits": credits}, reason=verb.reason)
 
@@ -114,16 +117,27 @@ def _credit(t: Transaction, row: Row, held: Mapping[tuple[str, str], tuple[int, 
     return {"scope": scope, "window": win, "calls": calls, "tokens": tokens, "usd_micros": usd_micros}
 
 
-def _held(t: Transaction, agent: str) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """What the agent's open calls hold, by counter row."""
+def _held(t: Transaction, agent: str, now: datetime) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """What the agent's open calls hold, by counter row: what they do not use is credited when they are settled, not now too."""
     held: dict[tuple[str, str], tuple[int, int, int]] = {}
-    for scopes, calls, tokens, usd_micros in t.fetch(
-        "SELECT scopes, calls, tokens, usd_micros FROM reservations WHERE caller = ?", agent
-    ):
-        for scope, win in json.loads(scopes):
+    rows = t.fetch("SELECT scopes, calls, tokens, usd_micros FROM reservations WHERE caller = ?", agent)
+    for charged, calls, tokens, usd_micros in [*rows, *_open_reads(t, agent, now)]:
+        for scope, win in json.loads(charged):
             c, k, u = held.get((scope, win), (0, 0, 0))
             held[scope, win] = (c + calls, k + tokens, u + usd_micros)
     return held
+
+
+def _open_reads(t: Transaction, agent: str, now: datetime) -> list[Row]:
+    """Reads hold no row; the ledger shows those that may still be settled. One that is older was lost, and keeps its ceiling."""
+    return t.fetch(
+        "SELECT json_extract(a.body, '$.data.charged'), json_extract(a.body, '$.data.reserved[0]'),"
+        " json_extract(a.body, '$.data.reserved[1]'), json_extract(a.body, '$.data.reserved[2]') FROM ledger a"
+        " WHERE a.caller = ? AND a.kind = 'call.admitted' AND a.at >= ? AND json_extract(a.body, '$.effect') = 'read'"
+        " AND NOT EXISTS (SELECT 1 FROM ledger s WHERE s.call = a.call AND s.kind = 'call.settled')",
+        agent,
+        (now - _LONGEST_READ).strftime("%Y-%m-%dT%H:%M:%S"),
+    )
 
 
 def _place(environment: EnvironmentName | None) -> JsonObject:

@@ -1,14 +1,16 @@
 """What a reviewer broke in the ledger's writing: the one writer thread, budgets that others pay, plans that went stale."""
 
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
-from ops_mcp.domain.identity import Level, NoToken
+from ops_mcp.domain.identity import AgentName, Level, NoToken
 from ops_mcp.domain.outcomes import Done
 from ops_mcp.domain.releases import DeploymentId, DeploymentState, HealthVerdict, Plan, RequestCancel
 from ops_mcp.errors import Conflict, OpsError
+from ops_mcp.operator.verbs import ResetBudget
 from ops_mcp.ports import look
 from ops_mcp.store import commitment, deployments
 from ops_mcp.store.database import Transaction
@@ -126,3 +128,38 @@ async def test_callers_who_meet_at_the_commit_with_one_key_pay_for_one_change_to
         spent = await home.database.fetch("SELECT DISTINCT usd_micros FROM spend WHERE scope = 'ada:staging:work'")
         assert spent == [(1000,)]
         assert [answer.replayed for answer in answers].count(False) == 1
+
+
+async def test_a_budget_reset_while_a_read_is_open_never_leaves_more_than_the_budget(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        ada = await home.agent()
+        home.finish.clear()
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(home.call, ada, "deploy", service="web", environment="staging"))
+            id = await first_deployment(home)
+            group.start_soon(partial(home.call, ada, "deployment", id=id, wait_seconds=1))
+            with anyio.fail_after(10):
+                while not any(r.get("tool") == "deployment" for r in await home.records("call.admitted")):
+                    await anyio.sleep(0.01)
+            await home.order(ResetBudget(agent=AgentName("ada"), reason="a test"))
+            with anyio.fail_after(10):
+                while not any(r.get("tool") == "deployment" for r in await home.records("call.settled")):
+                    await anyio.sleep(0.05)
+            group.cancel_scope.cancel()
+        assert await home.database.fetch("SELECT * FROM spend WHERE tokens < 0 OR calls < 0 OR usd_micros < 0") == []
+        assert await home.database.write(compare) == ()
+
+
+async def first_deployment(home: House) -> str:
+    with anyio.fail_after(10):
+        while not (rows := await home.database.fetch("SELECT id FROM deployments")):
+            await anyio.sleep(0.01)
+    return str(rows[0][0])
+
+
+async def test_what_was_remembered_of_a_connection_that_failed_is_not_believed_on_the_next(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        before = await home.database.write(lambda tx: tx.undone)
+        with pytest.raises(OpsError):
+            await home.database.write(lambda tx: tx.execute("COMMIT") and tx.execute("no such statement"))
+        assert await home.database.write(lambda tx: tx.undone) not in (before, before + 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from ops_mcp.values import JsonObject, canonical, sayable
 SqlValue: TypeAlias = int | float | str | bytes | None
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
+
+_CONNECTIONS = itertools.count()
 
 LEDGER_ROWS = 300
 """Most ledger rows in one INSERT; SQLite takes 32,766 parameters."""
@@ -127,7 +130,8 @@ class Writing:
     def __init__(self, connection: sqlite3.Connection, signer: Signer) -> None:
         self.connection = connection
         self._signer = signer
-        self._undone = 0
+        # Unlike that of any connection before: one that failed at its COMMIT takes back what was remembered across it, too.
+        self._undone = next(_CONNECTIONS) << 32
         self._known: _Known | None = None
 
     def commit(self, batch: Sequence[AnyWork]) -> None:

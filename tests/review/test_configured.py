@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from ops_mcp.config import load
+from ops_mcp.config import Budgets, Rates, load
+from ops_mcp.domain.calls import BudgetLine
 from ops_mcp.errors import NotConfigured
 from ops_mcp.providers.local.place import configured
 from ops_mcp.startup import now
+from ops_mcp.store.counters import Allowance
 from ops_mcp.values import Secret
 
 
@@ -37,3 +39,10 @@ def test_a_staging_credential_bound_while_the_server_runs_counts_at_the_next_sta
         encoding="utf-8",
     )
     assert place.beside()
+
+
+def test_an_agents_own_limit_in_one_currency_leaves_the_others_of_the_line_in_force() -> None:
+    settings = Budgets.model_validate({"agents": {"ada": {"work": {"calls_per_hour": 5}}}})
+    found = Allowance(settings, Rates()).own_limits("ada", BudgetLine.work)
+    assert found.hour.calls == 5
+    assert (found.hour.usd_micros, found.day.usd_micros, found.day.calls) == (1_000_000, 5_000_000, 300)

@@ -53,7 +53,10 @@ class Allowance:
         if caller == "anonymous":
             return _limits(self.limits.anonymous)
         key: Literal["read", "work", "recovery"] = line.value
-        return _limits(self.limits.agents.get(caller, {}).get(key) or getattr(self.limits, key))
+        line_limits: config.Limits = getattr(self.limits, key)
+        own = self.limits.agents.get(caller, {}).get(key, config.Limits())
+        # Only what the operator wrote: tightening one currency for an agent must not lift the limits of the others.
+        return _limits(line_limits.model_copy(update=own.model_dump(exclude_unset=True)))
 
     def rate_of(self, effect: Effect) -> config.Rate:
         rate: config.Rate = getattr(self.rates, effect.value)

@@ -64,7 +64,7 @@ class Prepared:
         config = self.config.evolve(settings=self.config.settings.evolve(ledger=terms))
         place = MemoryPlace()
         later = START + timedelta(hours=2)
-        async with startup.open_app(config, wake_worker=lambda: None, clock=lambda: later) as opened:
+        async with startup.open_app(config, wake_worker=lambda: None, clock=lambda: later, look_seconds=0) as opened:
             app = replace(opened.app, world=lambda: World(config, {"memory": place}))
             yield Reopened(app, opened.database, place)
 

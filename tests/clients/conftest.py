@@ -108,9 +108,12 @@ def old_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("sdk1")
     venv.create(where, with_pip=True)
     python = where / "bin" / "python"
+    # Our own constraints, which `make` puts into the environment, pin the SDK that this one is to be older than.
+    unbound = {name: value for name, value in os.environ.items() if name not in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
     fetched = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", OLD_SDK], capture_output=True, text=True, timeout=FETCH_SECONDS, check=False
-    )
+        [python, "-m", "pip", "install", "--quiet", OLD_SDK],
+        capture_output=True, text=True, timeout=FETCH_SECONDS, check=False, env=unbound,
+    )  # fmt: skip
     if fetched.returncode != 0:
         pytest.skip(f"pip could not fetch {OLD_SDK}: {fetched.stderr[-300:]}")
     return python

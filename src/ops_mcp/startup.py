@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _KEY_BYTES = 32
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def now() -> datetime:
 def new_id(prefix: str) -> str:
     """48 bits of milliseconds and 80 random bits, so that ids sort by time and cannot be guessed."""
     number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(_random.take(10), "big")
-    return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return f"{prefix}_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
 
 
 class _Random:

@@ -1,6 +1,7 @@
 """Serves one MCP client over standard input and output: opens the app, joins server and transport, leaves in time."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -39,6 +40,7 @@ async def serve_stdio(
         return
     async with open_app(config, wake_worker=wake_worker) as opened, anyio.create_task_group() as group:
         group.start_soon(beside)
+        gc.freeze()  # what start-up made stays; looking through it in each collection would cost a burst of calls a tenth
         server = build(partial(call, opened.app), opened.app.tools, door=stdio_door(config.token))
         await pipes.serve(server, wire, ending=_leave_soon)
         group.cancel_scope.cancel()

@@ -24,6 +24,7 @@ import anyio
 from ops_mcp.errors import OpsError, Unavailable
 from ops_mcp.store.chain import Signer
 from ops_mcp.store.files import LockFile, connect
+from ops_mcp.store.recent import Recent
 from ops_mcp.store.transaction import AnyWork, Row, SqlValue, Transaction, Work, Writing
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class Database:
         self._signer = signer
         self._queue: queue.SimpleQueue[AnyWork | None] = queue.SimpleQueue()
         self._later: list[AnyWork] = []
+        self._recent = Recent()
         self._waiting: deque[tuple[float, AnyWork]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -82,6 +84,15 @@ class Database:
         except sqlite3.Error as error:
             await self._drop_reader()
             raise unavailable(error) from error
+
+    async def fetch_recent(self, sql: str, *params: SqlValue) -> list[Row]:
+        """Like `fetch`, for what a call reads right after its admission: as of then or later, from memory where that is known."""
+        rows = self._recent.rows((sql, params))
+        if rows is None:
+            state = self._recent.state
+            rows = await self.fetch(sql, *params)
+            self._recent.keep((sql, params), rows, asked_in=state)
+        return rows
 
     async def write(self, unit: Callable[[Transaction], T], *, vital: bool = False) -> T:
         """Run a unit of work; durable when this returns. `vital` ones also run below the free-space floor.
@@ -179,6 +190,7 @@ class Database:
                             writing = writing or self._begin()
                             _refuse_below_floor(batch, self.path, self.terms.free_space_floor_bytes)
                             writing.commit(batch)
+                            self._recent.seen(writing.state)
                         self.trouble = ""
                     except Exception as error:  # noqa: BLE001  without the writer every later call would wait for good
                         writing = self._fail(writing, batch, error)

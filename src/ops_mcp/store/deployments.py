@@ -48,7 +48,7 @@ class StoredDeployments:
 
     async def page(self, query: DeploymentQuery) -> Page[Deployment]:
         where, params = _conditions(query)
-        rows = await self._database.fetch(f"{_BODY} WHERE {where} ORDER BY id DESC LIMIT ?", *params, query.limit + 1)
+        rows = await self._database.fetch_recent(f"{_BODY} WHERE {where} ORDER BY id DESC LIMIT ?", *params, query.limit + 1)
         items = tuple(_deployment(row) for row in rows[: query.limit])
         return Page(items, items[-1].id if len(rows) > query.limit else None)
 

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
@@ -31,12 +32,14 @@ class Transaction:
     their table: a hundred calls then cost a handful of statements.
     """
 
-    __slots__ = ("_connection", "_head", "_held", "_rows", "memory", "undone")
+    __slots__ = ("_connection", "_head", "_held", "_rows", "memory", "undone", "wrote")
 
     def __init__(self, connection: sqlite3.Connection, head: Head, undone: int, memory: dict[str, Any]) -> None:
         self._connection = connection
         self.undone = undone
         """How many transactions of this process were undone so far: what was remembered across one may never have been true."""
+        self.wrote = False
+        """Whether rows were changed that readers ask for: anything but the ledger and what is held."""
         self._head = head
         self._rows: list[SqlValue] = []
         self._held: dict[str, Callable[[Transaction], None]] = {}
@@ -56,6 +59,7 @@ class Transaction:
     def execute(self, sql: str, *params: SqlValue) -> int:
         """Run a statement; the number of rows it changed."""
         self._write_what_is_named(sql)
+        self.wrote = True
         for table in [table for table in self.memory if table in sql]:
             del self.memory[table]
         return self._connection.execute(sql, params).rowcount
@@ -133,6 +137,8 @@ class Writing:
         # Unlike that of any connection before: one that failed at its COMMIT takes back what was remembered across it, too.
         self._undone = next(_CONNECTIONS) << 32
         self._known: _Known | None = None
+        self.state = time.monotonic_ns()
+        """Another number whenever readers may find something else, also when the connection was opened anew."""
 
     def commit(self, batch: Sequence[AnyWork]) -> None:
         """Run every unit that its caller has not abandoned, and commit. When one fails, all run again, each in a savepoint."""
@@ -163,6 +169,7 @@ class Writing:
         data_version: int = self.connection.execute("PRAGMA data_version").fetchone()[0]
         if known is not None and known.data_version == data_version:
             return known
+        self.state += 1
         refuse_newer(self.connection, SCHEMA_VERSION)
         return _Known(data_version, _read_head(self.connection), {})
 
@@ -184,6 +191,7 @@ class Writing:
                 raise
             return None
         self._sign(known.head, transaction.head)
+        self.state += transaction.wrote
         return known._replace(head=transaction.head)
 
     def _run_apart(self, batch: Sequence[AnyWork]) -> None:

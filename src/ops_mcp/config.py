@@ -3,9 +3,10 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from ops_mcp.domain.calls import Cost
 from ops_mcp.domain.identity import Tier
@@ -30,7 +31,8 @@ class Limits(Value):
 class Budgets(Value):
     """Budgets of an agent by line and tier, and one for everybody together.
 
-    Work costs at most 5 $ and 100,000 tokens a day, 1 $ and 20,000 tokens an hour, unless set otherwise.
+    Work costs at most 5 $ and 100,000 tokens a day, 1 $ and 20,000 tokens an hour, unless set otherwise. A table changes the
+    limits that it names and keeps the others; an empty table lifts every limit of its line.
     """
 
     read: Limits = Limits(calls_per_hour=3000, calls_per_day=20000, tokens_per_hour=400_000, tokens_per_day=2_000_000)
@@ -46,6 +48,21 @@ class Budgets(Value):
     anonymous: Limits = Limits(calls_per_hour=120, calls_per_day=500, tokens_per_hour=60_000, tokens_per_day=200_000)
     everyone: Limits = Limits(calls_per_hour=100_000, calls_per_day=1_000_000, usd_micros_per_day=50_000_000)
     agents: dict[str, dict[Literal["read", "work", "recovery"], Limits]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_what_is_not_named(cls, given: object) -> object:
+        tables = cast(dict[str, object], given) if isinstance(given, dict) else {}
+        if not tables:
+            return cast(object, given)
+        return {name: _over_default(cls.model_fields.get(name), table) for name, table in tables.items()}
+
+
+def _over_default(line: FieldInfo | None, table: object) -> object:
+    """A line's table on top of its default limits; an empty one and anything else as it is."""
+    if not isinstance(table, dict) or not table or line is None or not isinstance(line.default, Limits):
+        return table
+    return {**line.default.model_dump(), **cast(dict[str, object], table)}
 
 
 class Rate(Value):

@@ -21,7 +21,8 @@ from ops_mcp.call import call
 from ops_mcp.config import Config, load
 from ops_mcp.domain.calls import ApprovalId
 from ops_mcp.domain.identity import AgentName, Client, OnBehalf
-from ops_mcp.errors import InProgress, OpsError
+from ops_mcp.domain.outcomes import Refused
+from ops_mcp.errors import Code, InProgress, OpsError
 from ops_mcp.operations.chores import housekeeping
 from ops_mcp.operations.loop import Desk, Rhythm, work
 from ops_mcp.operations.parts import Parts, Reins
@@ -44,7 +45,7 @@ _DETACH = (
 
 def waker(config: Config) -> Callable[[], None]:
     """What a server calls when there is work: starts a detached worker unless one is alive. Quick, and never raises."""
-    if config.settings.worker != "auto":
+    if config.settings.worker == "external":
         return _nothing
     return lambda: log.debug("worker started: %s", ensure_worker(config, environ=os.environ))
 
@@ -136,7 +137,7 @@ async def _work_until_told(config: Config) -> None:
     async with open_app(config, wake_worker=_nothing) as opened, anyio.create_task_group() as group:
         redact_log(lambda text: opened.app.redactor().text(text))
         group.start_soon(_pull_on_signals, reins)
-        await work(desk_of(opened, Rhythm(exits_when_idle=config.settings.worker == "auto")), reins)
+        await work(desk_of(opened, Rhythm(exits_when_idle=config.settings.worker != "external")), reins)
         group.cancel_scope.cancel()
 
 
@@ -229,16 +230,19 @@ async def run_granted(opened: Opened, called: set[ApprovalId]) -> None:
     async with anyio.create_task_group() as group:
         for stored in waiting:
             called.add(stored.approval.id)
-            group.start_soon(_call_for, opened.app, stored)
+            group.start_soon(_call_for, opened.app, stored, called)
 
 
-async def _call_for(app: App, stored: StoredApproval) -> None:
+async def _call_for(app: App, stored: StoredApproval, called: set[ApprovalId]) -> None:
+    """What could not even be recorded did not happen, and is tried again."""
     approval, plan = stored.approval, stored.plan
     arguments = dict(plan.arguments)
     if approval.idempotency_key is not None:
         arguments["idempotency_key"] = approval.idempotency_key
     credential = OnBehalf(operation=f"approval {approval.id}", agent=AgentName(approval.agent))
     outcome = await call(app, credential, Client(name="worker", transport="worker"), plan.tool, arguments)
+    if isinstance(outcome, Refused) and outcome.problem.code is Code.unavailable:
+        called.discard(approval.id)
     log.info("ran %s for %s: %s", plan.tool, approval.id, type(outcome).__name__)
 
 

@@ -182,10 +182,14 @@ def test_a_budget_refusal_names_limit_remaining_and_reset_and_costs_ten() -> Non
     }
 
 
-def test_an_empty_read_budget_and_rate_leave_the_reads_about_oneself_reachable() -> None:
-    poor = history(windows=empty_windows(), rate=RateState(0.0, 60.0, 5))
+def test_an_empty_read_budget_leaves_the_reads_about_oneself_reachable_at_the_usual_rate() -> None:
+    poor = history(windows=empty_windows())
 
     assert verdict(call("whoami", None, always_reachable=True), poor) is ALLOWED
+    assert (
+        verdict(call("whoami", None, always_reachable=True), poor._replace(rate=RateState(0.0, 60.0, 5))).code
+        is Code.rate_limited
+    )
     assert verdict(call("services"), poor).answer is Answer.deny
     assert verdict(call(always_reachable=True), poor).answer is Answer.deny
 

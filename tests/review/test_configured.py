@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ops_mcp.config import Budgets, Rates, load
+from ops_mcp.config import Budgets, Limits, Rates, load
 from ops_mcp.domain.calls import BudgetLine
 from ops_mcp.errors import NotConfigured
 from ops_mcp.providers.local.place import configured
@@ -46,3 +46,9 @@ def test_an_agents_own_limit_in_one_currency_leaves_the_others_of_the_line_in_fo
     found = Allowance(settings, Rates()).own_limits("ada", BudgetLine.work)
     assert found.hour.calls == 5
     assert (found.hour.usd_micros, found.day.usd_micros, found.day.calls) == (1_000_000, 5_000_000, 300)
+
+
+def test_a_budget_table_keeps_the_limits_that_it_does_not_name_and_an_empty_one_lifts_them() -> None:
+    some = Budgets.model_validate({"work": {"calls_per_hour": 7}})
+    assert (some.work.calls_per_hour, some.work.usd_micros_per_day) == (7, Budgets().work.usd_micros_per_day)
+    assert Budgets.model_validate({"work": {}}).work == Limits()

@@ -32,7 +32,7 @@ def keeper(config: Config) -> Callable[[], Coroutine[Any, Any, None]]:
     """
 
     async def keep() -> None:
-        if config.settings.worker != "auto":
+        if config.settings.worker == "external":
             return
         await anyio.sleep(_FIRST_LOOK_SECONDS)
         from ops_mcp.worker import keep_worker, refuse_other_worker  # once the client has its first answers

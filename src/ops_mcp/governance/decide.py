@@ -98,7 +98,7 @@ def guard(asked: Question) -> Finding | None:
 
 
 def rate(asked: Question) -> Finding | None:
-    if asked.history.phase == "commit" or _is_always_reachable(asked.call) or rates.allows(asked.history.rate):
+    if asked.history.phase == "commit" or rates.allows(asked.history.rate):
         return None
     return _deny("rate", f"{asked.history.rate.per_minute:g} a minute", refusals.rate_limited(asked.call, asked.history.rate))
 

@@ -169,7 +169,8 @@ class Ledger:
                 details={"first_call": bound.call},
             )
             return self._record_refusal(tx, call, caller, problem, None)
-        tx.record(record_of("call.repeated", call, caller, deployment=bound.deployment, data={"first_call": bound.call}))
+        if refusals.count(tx, caller.name + refusals.REPEATS, call.at):
+            tx.record(record_of("call.repeated", call, caller, deployment=bound.deployment, data={"first_call": bound.call}))
         return Repeated(call, caller, bound)
 
     def _deny(self, tx: Transaction, call: Call, caller: Caller, verdict: Verdict) -> Denied:
@@ -293,12 +294,16 @@ class _Judged(NamedTuple):
 
 
 def _seen_from(call: Call, caller: Caller) -> Call:
-    """What depends on whose the target is."""
+    """What depends on whose the target is. To cancel what somebody else has running alters a runtime like any other change."""
     if call.target_owner is None:
         return call
     own = call.target_owner == budget_name(caller)
-    own_work = own and call.target_open and not call.alters_runtime
-    return call.evolve(own_work=own_work, always_reachable=call.always_reachable and own)
+    cancels = call.effect is Effect.change and call.target_open and not call.alters_runtime
+    return call.evolve(
+        own_work=own and cancels,
+        alters_runtime=call.alters_runtime or (cancels and not own),
+        always_reachable=call.always_reachable and own,
+    )
 
 
 def _charged(call: Call, windows: tuple[Window, ...]) -> tuple[Window, ...]:

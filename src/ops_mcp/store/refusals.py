@@ -6,6 +6,8 @@ from ops_mcp.domain.outcomes import Record
 from ops_mcp.store.database import Transaction
 
 WRITTEN_PER_MINUTE = 60
+REPEATS = "/repeats"
+"""Repeats of a known key are counted apart from refusals, under the caller's name with this ending."""
 
 
 def count(tx: Transaction, caller: str, at: datetime) -> bool:
@@ -32,5 +34,6 @@ def sum_up(tx: Transaction, at: datetime, caller: str | None = None) -> None:
     for who, when, counted, written in ended:
         if counted > written:
             data = {"minute": str(when), "refused": int(counted), "of_which_recorded": int(written)}
-            tx.record(Record(kind="call.refused_many", at=at, caller=str(who), data=dict(data)))
+            kind = "call.repeated_many" if str(who).endswith(REPEATS) else "call.refused_many"
+            tx.record(Record(kind=kind, at=at, caller=str(who).removesuffix(REPEATS), data=dict(data)))
         tx.execute("DELETE FROM refusals WHERE caller = ? AND minute = ?", who, when)

@@ -3,9 +3,9 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Literal, Self, TypeVar, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from ops_mcp.domain.calls import Cost
@@ -49,13 +49,12 @@ class Budgets(Value):
     everyone: Limits = Limits(calls_per_hour=100_000, calls_per_day=1_000_000, usd_micros_per_day=50_000_000)
     agents: dict[str, dict[Literal["read", "work", "recovery"], Limits]] = {}
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _keep_what_is_not_named(cls, given: object) -> object:
-        tables = cast(dict[str, object], given) if isinstance(given, dict) else {}
-        if not tables:
-            return cast(object, given)
-        return {name: _over_default(cls.model_fields.get(name), table) for name, table in tables.items()}
+    def _keep_what_is_not_named(cls, given: dict[str, object] | Self, parse: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(given, dict):
+            return parse(given)
+        return parse({name: _over_default(cls.model_fields.get(name), table) for name, table in given.items()})
 
 
 def _over_default(line: FieldInfo | None, table: object) -> object:

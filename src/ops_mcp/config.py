@@ -59,9 +59,10 @@ class Budgets(Value):
 
 def _over_default(line: FieldInfo | None, table: object) -> object:
     """A line's table on top of its default limits; an empty one and anything else as it is."""
-    if not isinstance(table, dict) or not table or line is None or not isinstance(line.default, Limits):
-        return table
-    return {**line.default.model_dump(), **cast(dict[str, object], table)}
+    named = cast(dict[str, object], table) if isinstance(table, dict) else {}
+    if named and line is not None and isinstance(line.default, Limits):
+        return {**line.default.model_dump(), **named}
+    return table
 
 
 class Rate(Value):

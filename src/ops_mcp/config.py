@@ -59,10 +59,14 @@ class Budgets(Value):
 
 def _over_default(line: FieldInfo | None, table: object) -> object:
     """A line's table on top of its default limits; an empty one and anything else as it is."""
-    named = cast(dict[str, object], table) if isinstance(table, dict) else {}
+    named = _limits_named(table)
     if named and line is not None and isinstance(line.default, Limits):
         return {**line.default.model_dump(), **named}
     return table
+
+
+def _limits_named(table: object) -> dict[str, object]:
+    return cast(dict[str, object], table) if isinstance(table, dict) else {}
 
 
 class Rate(Value):

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from ops_mcp.config import Config
 from ops_mcp.deploying.plans import Place
@@ -119,7 +119,7 @@ class Journal(Protocol):
         ...
 
 
-class DeploymentQuery(Value):
+class DeploymentQuery(NamedTuple):
     """Newest first. `visible` is the closed set of environments the caller may read; `serving` asks only for what serves now."""
 
     visible: tuple[EnvironmentName, ...]

@@ -40,7 +40,10 @@ async def serve_stdio(
         return
     async with open_app(config, wake_worker=wake_worker) as opened, anyio.create_task_group() as group:
         group.start_soon(beside)
-        gc.freeze()  # what start-up made stays; looking through it in each collection would cost a burst of calls a tenth
+        # What start-up made stays, and most of what a call makes goes without a collection: looking again and again through
+        # what a hundred calls in flight hold would cost each of them a tenth.
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 50)
         server = build(partial(call, opened.app), opened.app.tools, door=stdio_door(config.token))
         await pipes.serve(server, wire, ending=_leave_soon)
         group.cancel_scope.cancel()

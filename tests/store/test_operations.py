@@ -113,7 +113,7 @@ async def test_the_history_is_paged_newest_first_within_what_the_caller_may_see(
     everything = DeploymentQuery(visible=(ENVIRONMENT,), limit=2)
     first = await world.stored.page(everything)
     assert [d.id for d in first.items] == ["dep_3", "dep_2"]
-    rest = await world.stored.page(everything.evolve(cursor=first.next_cursor))
+    rest = await world.stored.page(everything._replace(cursor=first.next_cursor))
     assert ([d.id for d in rest.items], rest.next_cursor) == (["dep_1"], None)
     assert (await world.stored.page(DeploymentQuery(visible=()))).items == ()
     assert (await world.stored.page(DeploymentQuery(visible=(EnvironmentName("production"),)))).items == ()

@@ -39,8 +39,11 @@ class Settlement(NamedTuple):
     windows: tuple[Window, ...] = ()
 
 
-def settle(tx: Transaction, settlement: Settlement) -> None:
-    """Append `call.settled`, credit back what was not used, and bind the key of a record. A second settlement is dropped."""
+def settle(tx: Transaction, settlement: Settlement, body: bytes | None = None) -> None:
+    """Append `call.settled`, credit back what was not used, and bind the key of a record. A second settlement is dropped.
+
+    `body` is that of its record, where it was made before the transaction.
+    """
     call = settlement.call
     if call.effect is Effect.read:
         _credit(tx, counters.charges_of(settlement.windows), call.ceiling, settlement.cost)
@@ -48,21 +51,24 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
         return
     if settlement.bind_result is not None:
         idempotency.bind(tx, settlement.caller, call, operation=None, deployment=None, result=settlement.bind_result)
-    tx.record(
-        Record(
-            kind="call.settled",
-            at=settlement.at,
-            call=call.id,
-            caller=settlement.caller,
-            tool=call.tool,
-            environment=call.environment.name if call.environment else None,
-            service=call.service,
-            deployment=settlement.deployment,
-            verdict=settlement.outcome,
-            code=settlement.code,
-            reason=settlement.reason,
-            data={**settlement.data, "cost": cost_of(settlement.cost)},
-        )
+    tx.record(body or settled_record(settlement))
+
+
+def settled_record(settlement: Settlement) -> Record:
+    call = settlement.call
+    return Record(
+        kind="call.settled",
+        at=settlement.at,
+        call=call.id,
+        caller=settlement.caller,
+        tool=call.tool,
+        environment=call.environment.name if call.environment else None,
+        service=call.service,
+        deployment=settlement.deployment,
+        verdict=settlement.outcome,
+        code=settlement.code,
+        reason=settlement.reason,
+        data={**settlement.data, "cost": cost_of(settlement.cost)},
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.store.chain import Head, Signer, chained, signed_head
 from ops_mcp.store.schema import SCHEMA_VERSION, refuse_newer
-from ops_mcp.values import JsonObject, canonical, sayable
+from ops_mcp.values import canonical, sayable
 
 SqlValue: TypeAlias = int | float | str | bytes | None
 Row: TypeAlias = tuple[Any, ...]
@@ -76,9 +76,9 @@ class Transaction:
         """Have rows of `table` that a module keeps in `memory` written by `write`, at the latest at the end of the batch."""
         self._held[table] = write
 
-    def record(self, record: Record) -> int:
-        """Append to the ledger; the record's number. Committed and signed with everything else in this transaction."""
-        body = _canonical(record.json_value())
+    def record(self, record: Record | bytes) -> int:
+        """Append a record, or its body, to the ledger; its number. Committed and signed with all else in this transaction."""
+        body = record if isinstance(record, bytes) else body_of(record)
         number, link = self._head.number + 1, chained(self._head.hash, body)
         self._rows += (number, body.decode(), link)
         self._head = Head(number, link)
@@ -224,8 +224,9 @@ class Writing:
         )
 
 
-def _canonical(body: JsonObject) -> bytes:
-    """A record never vanishes because of what somebody put into it."""
+def body_of(record: Record) -> bytes:
+    """What is hashed and stored of a record, which never vanishes because of what somebody put into it."""
+    body = record.json_value()
     try:
         return canonical(body)
     except ValueError:

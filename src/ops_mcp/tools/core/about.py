@@ -1,6 +1,7 @@
 """Who am I, what is there, and the record of it all."""
 
 from datetime import datetime
+from functools import lru_cache
 
 from pydantic import Field
 
@@ -149,7 +150,7 @@ async def audit(args: AuditArgs, ops: Ops) -> Audit:
 
 def _place(binding: Binding, ops: Ops, serving: Deployment | None) -> ServicePlace:
     environment = ops.config.environments[binding.environment]
-    return ServicePlace(
+    return _service_place(
         service=binding.service,
         environment=binding.environment,
         tier=environment.tier.value,
@@ -160,6 +161,10 @@ def _place(binding: Binding, ops: Ops, serving: Deployment | None) -> ServicePla
         content=serving.release.content.identity if serving else None,
         health=serving.health.value if serving else None,
     )
+
+
+_service_place = lru_cache(maxsize=512)(ServicePlace)
+"""Places change far less often than they are listed."""
 
 
 def _bounded(body: JsonObject) -> JsonObject:

@@ -21,6 +21,7 @@ from tests.operations.killable import FilePlace, Halts, parts_of
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no fifos"),
 ]
 

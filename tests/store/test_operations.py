@@ -117,8 +117,8 @@ async def test_the_history_is_paged_newest_first_within_what_the_caller_may_see(
     assert ([d.id for d in rest.items], rest.next_cursor) == (["dep_1"], None)
     assert (await world.stored.page(DeploymentQuery(visible=()))).items == ()
     assert (await world.stored.page(DeploymentQuery(visible=(EnvironmentName("production"),)))).items == ()
-    assert (await world.stored.page(everything.evolve(since=START + timedelta(days=1)))).items == ()
-    superseded = await world.stored.page(everything.evolve(state=DeploymentState.superseded, service=BINDING.service))
+    assert (await world.stored.page(everything._replace(since=START + timedelta(days=1)))).items == ()
+    superseded = await world.stored.page(everything._replace(state=DeploymentState.superseded, service=BINDING.service))
     assert superseded.items == ()
 
 

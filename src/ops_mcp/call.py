@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import anyio
 
@@ -77,10 +76,11 @@ async def _carry_out(request: Request, parsed: Parsed, admitted: Admitted) -> Ou
         ending = "cancelled" if isinstance(error, anyio.get_cancelled_exc_class()) else "failed"
         await _settle(request, _settlement(request, admitted, None, ending, begun))
         raise
+    settlement = _settlement(request, admitted, outcome, ending, begun)
     if parsed.tool.effect is Effect.read:
-        request.app.ledger.settle_later(partial(_settlement, request, admitted, outcome, ending, begun))
+        request.app.ledger.settle_later(settlement)
         return outcome
-    unwritten = await _settle(request, _settlement(request, admitted, outcome, ending, begun))
+    unwritten = await _settle(request, settlement)
     return Failed(admitted.call.id, unwritten) if unwritten else outcome
 
 

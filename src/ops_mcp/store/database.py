@@ -53,7 +53,6 @@ class Database:
         self._signer = signer
         self._queue: queue.SimpleQueue[AnyWork | None] = queue.SimpleQueue()
         self._later: list[AnyWork] = []
-        self._unprepared: list[Callable[[], Callable[[Transaction], object]]] = []
         self._recent = Recent()
         self._waiting: deque[tuple[float, AnyWork]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
@@ -118,17 +117,6 @@ class Database:
         if self._timer is None:
             self._timer = self._loop.call_later(LAZY_SECONDS, self._flush)
 
-    def write_after(self, prepare: Callable[[], Callable[[Transaction], object]]) -> None:
-        """Like `write_later`, but even the unit is made in a later turn of the loop: a reply that is on its way goes first."""
-        self._unprepared.append(prepare)
-        if len(self._unprepared) == 1:
-            self._loop.call_soon(self._prepare)
-
-    def _prepare(self) -> None:
-        unprepared, self._unprepared = self._unprepared, []
-        for prepare in unprepared:
-            self.write_later(prepare())
-
     async def _finish_shielded(self, work: AnyWork) -> None:
         with anyio.move_on_after(self.terms.lock_seconds, shield=True):
             while not work.finished:
@@ -154,7 +142,6 @@ class Database:
         self._queue.put(work)
 
     def _flush(self) -> None:
-        self._prepare()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,5 @@
 """The ledger's three transactions for a call: admit, commit, settle. Each judges, writes and records in one unit of work."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
@@ -19,8 +18,7 @@ from ops_mcp.store.callers import Callers
 from ops_mcp.store.counters import Allowance
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.records import admission_of, asked_of, budget_name, record_of, warn
-from ops_mcp.store.settlement import Settlement, penalise, settle, settled_record
-from ops_mcp.store.transaction import body_of
+from ops_mcp.store.settlement import Settlement, penalise, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +117,9 @@ class Ledger:
         """Record how a change, or a call that ended early, came out; durable on return."""
         await self._database.write(lambda tx: settle(tx, settlement), vital=True)
 
-    def settle_later(self, settlement: Callable[[], Settlement]) -> None:
+    def settle_later(self, settlement: Settlement) -> None:
         """Record how a read came out, in the next batch; a crash in between leaves the call visibly unknown."""
-
-        def prepare() -> Callable[[Transaction], None]:
-            settled = settlement()
-            body = body_of(settled_record(settled))
-            return lambda tx: settle(tx, settled, body)
-
-        self._database.write_after(prepare)
+        self._database.write_later(lambda tx: settle(tx, settlement))
 
     def _admit(self, tx: Transaction, call: Call, credential: Credential, rules: Rules) -> Admission:
         self._callers.refresh(tx)

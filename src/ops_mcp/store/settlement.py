@@ -39,11 +39,8 @@ class Settlement(NamedTuple):
     windows: tuple[Window, ...] = ()
 
 
-def settle(tx: Transaction, settlement: Settlement, body: bytes | None = None) -> None:
-    """Append `call.settled`, credit back what was not used, and bind the key of a record. A second settlement is dropped.
-
-    `body` is that of its record, where it was made before the transaction.
-    """
+def settle(tx: Transaction, settlement: Settlement) -> None:
+    """Append `call.settled`, credit back what was not used, and bind the key of a record. A second settlement is dropped."""
     call = settlement.call
     if call.effect is Effect.read:
         _credit(tx, counters.charges_of(settlement.windows), call.ceiling, settlement.cost)
@@ -51,10 +48,10 @@ def settle(tx: Transaction, settlement: Settlement, body: bytes | None = None) -
         return
     if settlement.bind_result is not None:
         idempotency.bind(tx, settlement.caller, call, operation=None, deployment=None, result=settlement.bind_result)
-    tx.record(body or settled_record(settlement))
+    tx.record(_settled(settlement))
 
 
-def settled_record(settlement: Settlement) -> Record:
+def _settled(settlement: Settlement) -> Record:
     call = settlement.call
     return Record(
         kind="call.settled",

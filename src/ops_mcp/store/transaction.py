@@ -76,9 +76,9 @@ class Transaction:
         """Have rows of `table` that a module keeps in `memory` written by `write`, at the latest at the end of the batch."""
         self._held[table] = write
 
-    def record(self, record: Record | bytes) -> int:
-        """Append a record, or its body, to the ledger; its number. Committed and signed with all else in this transaction."""
-        body = record if isinstance(record, bytes) else body_of(record)
+    def record(self, record: Record) -> int:
+        """Append to the ledger; the record's number. Committed and signed with everything else in this transaction."""
+        body = _canonical(record.json_value())
         number, link = self._head.number + 1, chained(self._head.hash, body)
         self._rows += (number, body.decode(), link)
         self._head = Head(number, link)
@@ -224,9 +224,8 @@ class Writing:
         )
 
 
-def body_of(record: Record) -> bytes:
-    """What is hashed and stored of a record, which never vanishes because of what somebody put into it."""
-    body = record.json_value()
+def _canonical(body: JsonObject) -> bytes:
+    """A record never vanishes because of what somebody put into it."""
     try:
         return canonical(body)
     except ValueError:

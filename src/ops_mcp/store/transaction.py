@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.store.chain import Head, Signer, chained, signed_head
 from ops_mcp.store.schema import SCHEMA_VERSION, refuse_newer
-from ops_mcp.values import canonical, sayable
+from ops_mcp.values import JsonObject, canonical, sayable
 
 SqlValue: TypeAlias = int | float | str | bytes | None
 Row: TypeAlias = tuple[Any, ...]

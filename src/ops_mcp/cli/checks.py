@@ -211,7 +211,7 @@ def _worker(patient: Patient) -> Iterable[Finding]:
 
 
 def _boundary(patient: Patient) -> Iterable[Finding]:
-    """DESIGN 1: where the boundary runs, and credentials for prod on the wrong side of it."""
+    """Where the boundary runs, and credentials for prod on the wrong side of it."""
     config = patient.config
     yield Finding(what="boundary", state="ok", says=config.boundary)
     precious = precious_bindings(config)

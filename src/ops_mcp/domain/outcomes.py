@@ -54,7 +54,7 @@ Outcome: TypeAlias = Done | Failed | Refused | NeedsApproval
 
 
 class Record(NamedTuple):
-    """One ledger record before it is hashed. `kind` is a dotted word of DESIGN 6 (`call.admitted`, `operation.step` …).
+    """One ledger record before it is hashed. `kind` is a dotted word (`call.admitted`, `operation.step` …).
 
     Everything a reader searches is a field; the rest is in `data`, which nobody changes. Already redacted. Not a `Value`: two are
     made for every call.

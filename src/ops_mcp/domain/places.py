@@ -60,7 +60,7 @@ Probe: TypeAlias = Annotated[HttpProbe | TcpProbe | CommandProbe, Field(discrimi
 
 
 class Health(Value):
-    """How a release proves itself. Times in seconds; the defaults are DESIGN 7's."""
+    """How a release proves itself. Times are in seconds."""
 
     probe: Probe = HttpProbe()
     verify_seconds: float = Field(default=60.0, gt=0, le=600)

@@ -9,6 +9,7 @@ from ops_mcp.config import Config
 from ops_mcp.deploying.plans import Place
 from ops_mcp.domain.calls import Approval, Call, Verdict
 from ops_mcp.domain.identity import Caller
+from ops_mcp.domain.observations import LogLine, LogQuery, Sample, Variable
 from ops_mcp.domain.places import Binding, CommandProbe, EnvironmentName, ServiceName
 from ops_mcp.domain.releases import (
     Content,
@@ -16,9 +17,12 @@ from ops_mcp.domain.releases import (
     DeploymentId,
     DeploymentState,
     Observed,
+    Placement,
     ProbeResult,
-    Release,
+    Provision,
+    SetVariable,
     StepRecord,
+    Usage,
 )
 from ops_mcp.values import JsonObject, Secret, Value
 
@@ -33,8 +37,18 @@ NewId = Callable[[str], str]
 ReadSecret = Callable[[str], Secret]
 """The value behind a secret's reference. Raises `NotConfigured` naming the reference."""
 
+Sleep = Callable[[float], Awaitable[None]]
+"""Wait that many seconds; a test's clock lets them pass at once."""
+
 Progress = Callable[[float, float | None, str], Awaitable[None]]
 """Report progress to the waiting client: done, total, message. Never raises; a no-op where nobody listens."""
+
+
+class Tell(Protocol):
+    async def __call__(self, doing: str, *, handle: str = "") -> None:
+        """Say what is being done now, for the journal and for whoever waits; or, as soon as it is known, the place's own name
+        (`handle`) for what it makes, which is stored at once. Raises `LeaseLost` when this worker must not go on."""
+        ...
 
 
 class Provider(Protocol):
@@ -46,45 +60,93 @@ class Provider(Protocol):
         """Turn what the caller named into exact content. Reads only; runs nothing that the content brings."""
         ...
 
-    async def deploy(self, release: Release, deployment: DeploymentId, *, replaces: DeploymentId | None) -> Observed:
-        """Build if needed and start `release` under this deployment's id, ending what `replaces` ran.
+    async def deploy(self, placement: Placement, *, replaces: Placement | None, tell: Tell) -> Observed:
+        """Build if needed and start the release under this deployment's id, ending what `replaces` ran.
 
         Repeating it for the same id finishes what is unfinished and starts nothing twice. Returns once the release is up
-        (its process started, or the provider accepted it); health is judged by the caller.
+        (its process started, the hosted build ready and live); health is judged by the caller.
         """
         ...
 
-    async def rollback(self, release: Release, deployment: DeploymentId, *, ends: DeploymentId | None) -> Observed:
-        """Put an earlier release back under `deployment`'s id, from what was kept; never builds."""
+    async def rollback(self, placement: Placement, *, restores: Placement, ends: Placement | None, tell: Tell) -> Observed:
+        """Put the release of `restores` back under `placement`'s id (the same one when an undo restores it), from what was kept;
+        never builds."""
         ...
 
-    async def status(self, binding: Binding, deployment: DeploymentId) -> Observed:
+    async def status(self, placement: Placement) -> Observed:
         """Look at what is really there for this deployment."""
         ...
 
-    async def stop(self, binding: Binding, deployment: DeploymentId) -> Observed:
+    async def stop(self, placement: Placement) -> Observed:
         """End what this deployment runs: TERM, grace, KILL. Already gone is fine."""
         ...
 
 
 @runtime_checkable
 class Restarts(Protocol):
-    async def restart(self, release: Release, deployment: DeploymentId) -> Observed:
+    async def restart(self, placement: Placement) -> Observed:
         """End and start the same release again under the same deployment id."""
         ...
 
 
 @runtime_checkable
+class Promotes(Protocol):
+    async def promote(self, placement: Placement, *, origin: Placement, replaces: Placement | None, tell: Tell) -> Observed:
+        """Put in place what `origin` runs in another environment of this same kind of place, without building it again where
+        that is possible. Otherwise like `deploy`."""
+        ...
+
+
+@runtime_checkable
+class Scales(Protocol):
+    async def scale(self, placement: Placement, *, restores: Placement, tell: Tell) -> Observed:
+        """Bring what `restores` runs to `placement.release.replicas`; it goes on under `placement`'s id."""
+        ...
+
+
+@runtime_checkable
 class RunsCommands(Protocol):
-    async def probe_command(self, binding: Binding, deployment: DeploymentId, probe: CommandProbe) -> ProbeResult:
+    async def probe_command(self, placement: Placement, probe: CommandProbe) -> ProbeResult:
         """Run a command probe as isolated as the service itself."""
         ...
 
 
 @runtime_checkable
-class KeepsLogs(Protocol):
-    async def tail(self, binding: Binding, deployment: DeploymentId, lines: int) -> Sequence[str]:
-        """The newest log lines of this deployment, oldest first; text from strangers, unredacted."""
+class Logs(Protocol):
+    async def logs(self, placement: Placement, query: LogQuery) -> "Page[LogLine]":
+        """Lines of this deployment that match, newest first; text from strangers, unredacted. A cursor goes on with older ones."""
+        ...
+
+
+@runtime_checkable
+class Metrics(Protocol):
+    async def measure(self, placement: Placement) -> Sequence[Sample]:
+        """What the place measures of this deployment now."""
+        ...
+
+
+@runtime_checkable
+class Variables(Protocol):
+    async def variables(self, binding: Binding) -> Sequence[Variable]:
+        """The service's variables as the place keeps them; a value that the place does not tell is None."""
+        ...
+
+    async def set_variable(self, binding: Binding, wanted: SetVariable) -> Usage:
+        """Set it, without releasing anything. Doing it again changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Provisions(Protocol):
+    async def provision(self, binding: Binding, wanted: Provision, *, tell: Tell) -> Observed:
+        """Make it beside the bound service, in its project and environment; one of that name that exists already will do."""
+        ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    async def aclose(self) -> None:
+        """Let go of connections when the process ends."""
         ...
 
 
@@ -204,7 +266,9 @@ class Page(Generic[Item]):
 class Ops:
     """Everything a tool's handler may use. It can read; what it wants written it returns.
 
-    `visible` lists the environments this caller may read. `trouble` is empty unless the ledger cannot be written.
+    `visible` lists the environments this caller may read. `fingerprint` names a value without giving it away: equal values have
+    equal ones, and nobody without this installation's key can try values out. `trouble` is empty unless the ledger cannot be
+    written.
     """
 
     call: Call
@@ -218,6 +282,7 @@ class Ops:
     trail: Trail
     accounts: Accounts
     journal: Journal
+    fingerprint: Callable[[Secret], str]
     clock: Clock
     new_id: NewId
     progress: Progress

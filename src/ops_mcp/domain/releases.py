@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import Annotated, Literal, NewType, TypeAlias
 
 from pydantic import Field
 
@@ -27,24 +27,50 @@ class Content(Value):
 
 
 class Release(Value):
-    """Content and the binding it runs with, frozen together, so that going back restores both."""
+    """Content and the binding it runs with, frozen together, so that going back restores both.
+
+    `replicas` is how many were asked for by `scale`; None leaves it to the binding.
+    """
 
     content: Content
     binding: Binding
+    replicas: int | None = Field(default=None, ge=0)
 
     @property
     def digest(self) -> str:
-        return digest({"content": self.content.identity, "binding": self.binding.digest})
+        scaled: JsonObject = {} if self.replicas is None else {"replicas": self.replicas}
+        return digest({"content": self.content.identity, "binding": self.binding.digest, **scaled})
+
+
+class Placement(Value):
+    """One deployment as a place is asked about it. `handle` is the place's own name for what runs it, once it is known.
+
+    `asked_at` is when the deployment was committed: what the place made for it cannot be older.
+    """
+
+    deployment: DeploymentId
+    release: Release
+    asked_at: datetime
+    handle: str = ""
 
 
 class DeploymentKind(StrEnum):
+    """What a deployment does. The last two may leave what runs untouched; see `Act`."""
+
     deploy = "deploy"
     rollback = "rollback"
     restart = "restart"
+    promote = "promote"
+    scale = "scale"
+    variable = "variable"
+    provision = "provision"
 
 
 class DeploymentState(StrEnum):
-    """The life of a deployment; see `deploying.states` for the transitions. The last seven are final."""
+    """The life of a deployment; see `deploying.states` for the transitions. The last eight are final.
+
+    `applied` is the end of what leaves nothing running that could be verified: a variable for the next release, a database.
+    """
 
     queued = "queued"
     releasing = "releasing"
@@ -58,6 +84,7 @@ class DeploymentState(StrEnum):
     failed = "failed"
     cancelled = "cancelled"
     unknown = "unknown"
+    applied = "applied"
 
 
 class HealthVerdict(StrEnum):
@@ -66,6 +93,16 @@ class HealthVerdict(StrEnum):
     unverified = "unverified"
     healthy = "healthy"
     failing = "failing"
+
+
+class Usage(Value):
+    """What a place metered: its own requests, and seconds of its builds."""
+
+    requests: int = 0
+    build_seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(requests=self.requests + other.requests, build_seconds=self.build_seconds + other.build_seconds)
 
 
 class Deployment(Value):
@@ -91,6 +128,12 @@ class Deployment(Value):
     detail: str = ""
     cancel_requested: bool = False
     recovery_used: bool = False
+    handle: str = ""
+    usage: Usage = Usage()
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(deployment=self.id, release=self.release, asked_at=self.created_at, handle=self.handle)
 
 
 class StepName(StrEnum):
@@ -112,14 +155,44 @@ class Step(Value):
     undo: str
 
 
+class SetVariable(Value):
+    """Set one variable of a service where its place keeps variables: to `value`, or to the secret that `secret` names.
+
+    With `redeploy` what serves is released once more so that it takes effect now; without, the next release takes it up.
+    """
+
+    act: Literal["set_variable"] = "set_variable"
+    name: str
+    value: str | None = None
+    secret: str | None = None
+    redeploy: bool = False
+
+
+class Provision(Value):
+    """Make a database or an empty service beside a bound one."""
+
+    act: Literal["provision"] = "provision"
+    template: Literal["postgres", "mysql", "redis", "mongo", "empty"]
+    name: str
+
+
+Act: TypeAlias = Annotated[SetVariable | Provision, Field(discriminator="act")]
+"""What a place does besides putting a release in place. Each is idempotent: done twice it comes to the same."""
+
+
 class Work(Value):
-    """What the worker carries out once the plan is committed. `back_to` is the undo: None means stop what was started."""
+    """What the worker carries out once the plan is committed. `back_to` is the undo: None means stop what was started.
+
+    `restores` is the deployment whose release is put back or kept, `origin` the one elsewhere whose content is promoted.
+    """
 
     kind: DeploymentKind
     release: Release
     back_to: DeploymentId | None = None
     restores: DeploymentId | None = None
     replaces: DeploymentId | None = None
+    origin: DeploymentId | None = None
+    act: Act | None = None
 
 
 class RequestCancel(Value):
@@ -200,7 +273,7 @@ class Presence(StrEnum):
 class Observed(Value):
     """What is really there for one deployment, by the provider's own look. `answers` says whether its port is its own.
 
-    `answers` is None where the provider cannot tell who listens.
+    `answers` is None where the provider cannot tell who listens. `usage` is what this very call was metered.
     """
 
     deployment: DeploymentId
@@ -210,6 +283,8 @@ class Observed(Value):
     signal: int | None = None
     since: datetime | None = None
     url: str | None = None
+    handle: str = ""
+    usage: Usage = Usage()
     detail: str = ""
     untrusted_tail: tuple[str, ...] = Field(default=(), description="Last log lines, text from strangers")
 

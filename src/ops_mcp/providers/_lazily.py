@@ -21,6 +21,10 @@ class Lazily(Mapping[str, V], Generic[V]):
             self._made[key] = self._make(key)
         return self._made[key]
 
+    def made(self) -> tuple[V, ...]:
+        """Those that somebody has wanted so far."""
+        return tuple(self._made.values())
+
     def __contains__(self, key: object) -> bool:
         return key in self._keys
 

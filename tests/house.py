@@ -14,11 +14,20 @@ from ops_mcp.config import Config, Settings, load
 from ops_mcp.domain.identity import AgentName, Client, Credential, Level, NoToken, OperatorName, Token
 from ops_mcp.domain.outcomes import Outcome
 from ops_mcp.domain.places import Binding
-from ops_mcp.domain.releases import Content, Deployment, DeploymentId, DeploymentState, HealthVerdict, Observed, Presence, Release
+from ops_mcp.domain.releases import (
+    Content,
+    Deployment,
+    DeploymentState,
+    HealthVerdict,
+    Observed,
+    Placement,
+    Presence,
+)
 from ops_mcp.governance.approvals import Decision, message
 from ops_mcp.operator.acts import Terms, carry_out
 from ops_mcp.operator.verbs import AddAgent, AddOperator, Approve, Deny, SetAgent, Signed, Verb
 from ops_mcp.operator.verbs import message as verb_message
+from ops_mcp.ports import Tell
 from ops_mcp.store import deployments, keys, operations
 from ops_mcp.store.chain import SigningKey
 from ops_mcp.store.database import Database, Transaction
@@ -41,22 +50,22 @@ class MemoryPlace:
         self.asked.append(f"resolve {ref}")
         return Content(identity=self.refs[ref or "main"], ref=ref or "main", summary="A commit")
 
-    async def deploy(self, release: Release, deployment: DeploymentId, *, replaces: DeploymentId | None) -> Observed:
-        self.asked.append(f"deploy {deployment}")
-        return Observed(deployment=deployment, presence=Presence.running)
+    async def deploy(self, placement: Placement, *, replaces: Placement | None, tell: Tell) -> Observed:
+        self.asked.append(f"deploy {placement.deployment}")
+        return Observed(deployment=placement.deployment, presence=Presence.running)
 
-    async def rollback(self, release: Release, deployment: DeploymentId, *, ends: DeploymentId | None) -> Observed:
-        self.asked.append(f"rollback {deployment}")
-        return Observed(deployment=deployment, presence=Presence.running)
+    async def rollback(self, placement: Placement, *, restores: Placement, ends: Placement | None, tell: Tell) -> Observed:
+        self.asked.append(f"rollback {placement.deployment}")
+        return Observed(deployment=placement.deployment, presence=Presence.running)
 
-    async def status(self, binding: Binding, deployment: DeploymentId) -> Observed:
-        return Observed(deployment=deployment, presence=Presence.running)
+    async def status(self, placement: Placement) -> Observed:
+        return Observed(deployment=placement.deployment, presence=Presence.running)
 
-    async def stop(self, binding: Binding, deployment: DeploymentId) -> Observed:
-        return Observed(deployment=deployment, presence=Presence.absent)
+    async def stop(self, placement: Placement) -> Observed:
+        return Observed(deployment=placement.deployment, presence=Presence.absent)
 
-    async def restart(self, release: Release, deployment: DeploymentId) -> Observed:
-        return Observed(deployment=deployment, presence=Presence.running)
+    async def restart(self, placement: Placement) -> Observed:
+        return Observed(deployment=placement.deployment, presence=Presence.running)
 
 
 @dataclass

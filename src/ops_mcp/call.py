@@ -196,7 +196,9 @@ def _settlement(
     request: Request, admitted: Admitted, outcome: Outcome | None, ending: str, begun: list[DeploymentId]
 ) -> Settlement:
     """How a call came out, and what it took of what was reserved. Refusals and open questions take nothing."""
-    call, money = admitted.call, admitted.call.ceiling.usd_micros
+    call = admitted.call
+    # What a provider meters is settled by the operation; without one nothing was metered.
+    money = call.ceiling.usd_micros - (0 if begun else call.metered_micros)
     settled = Settlement(
         call=call,
         caller=budget_name(admitted.caller),
@@ -255,6 +257,7 @@ def _ops_of(request: Request, call: Call, caller: Caller, admitted: Admitted | N
         trail=app.trail,
         accounts=app.accounts,
         journal=app.journal,
+        fingerprint=request.redactor.fingerprint,
         clock=app.clock,
         new_id=app.new_id,
         progress=request.progress,

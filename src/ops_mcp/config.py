@@ -1,5 +1,6 @@
 """Config: the file and the environment, read once, frozen. The only place that reads `os.environ` besides the entry points."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic.fields import FieldInfo
 from ops_mcp.domain.calls import Cost
 from ops_mcp.domain.identity import Tier
 from ops_mcp.domain.places import ApprovalRule, Binding, Environment, EnvironmentName, ServiceName
+from ops_mcp.domain.releases import Usage
 from ops_mcp.errors import NotConfigured
 from ops_mcp.values import JsonObject, Secret, Value
 
@@ -125,6 +127,24 @@ class Isolation(Value):
     build_network: bool = True
 
 
+class Meter(Value):
+    """What a provider charges, in micro-dollars. The most that one change may take is reserved before it, and settled after it
+    by what the provider metered."""
+
+    request: int = Field(default=0, ge=0, le=10**9)
+    build_minute: int = Field(default=0, ge=0, le=10**9)
+    most_requests: int = Field(default=500, ge=0)
+    most_build_minutes: int = Field(default=45, ge=0)
+
+    @property
+    def ceiling(self) -> int:
+        return self.request * self.most_requests + self.build_minute * self.most_build_minutes
+
+    def charge(self, usage: Usage) -> int:
+        """Begun minutes count, as hosts bill them."""
+        return self.request * usage.requests + self.build_minute * math.ceil(usage.build_seconds / 60)
+
+
 class EnvironmentSettings(Value):
     """An environment in the file. Absent `approval` and `private` follow the tier: prod asks and is private."""
 
@@ -145,6 +165,7 @@ class Settings(Value):
     prices: dict[str, Annotated[int, Field(ge=0, le=10**12)]] = Field(
         default={}, description="Micro-dollars per call, by `tool` or `tool:provider`"
     )
+    meters: dict[str, Meter] = Field(default={}, description="What each provider charges, by its name")
     reputation: bool = True
     http: Http = Http()
     ledger: LedgerTerms = LedgerTerms()
@@ -204,6 +225,11 @@ class Config(Value):
         """The operator's price of one call, most specific first."""
         prices = self.settings.prices
         return Cost(calls=0, usd_micros=prices.get(f"{tool}:{provider}", prices.get(tool, 0)))
+
+    def most_metered(self, provider: str) -> int:
+        """The most micro-dollars that one change at this provider is metered."""
+        meter = self.settings.meters.get(provider)
+        return meter.ceiling if meter else 0
 
 
 def load(environ: Mapping[str, str], *, config_dir: Path | None = None, state_dir: Path | None = None) -> Config:

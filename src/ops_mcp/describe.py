@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ops_mcp.app import App, Request
 from ops_mcp.deploying.plans import is_recovery
 from ops_mcp.deploying.states import is_final
-from ops_mcp.domain.calls import Call
+from ops_mcp.domain.calls import Call, Cost
 from ops_mcp.domain.identity import Client, Effect
 from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import DeploymentId, Plan
@@ -160,6 +160,8 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
     service = place.service or target.service
     binding = world.config.binding(service, environment_name) if service and environment_name else None
     writes = args if isinstance(args, WriteArgs) else None
+    metered = world.config.most_metered(binding.provider) if binding and tool.alters_runtime else 0
+    price = world.config.price(tool.name, binding.provider if binding else None)
     canonical_arguments: JsonObject = args.model_dump(mode="json", exclude=NOT_PART_OF_THE_DIGEST, exclude_none=True)
     return Call(
         id=request.id,
@@ -181,7 +183,8 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         dry_run=writes.dry_run if writes else False,
         idempotency_key=request.redactor.text(writes.idempotency_key) if writes and writes.idempotency_key else None,
         reason=request.redactor.text(writes.reason) if writes else "",
-        ceiling=tool.ceiling + world.config.price(tool.name, binding.provider if binding else None),
+        ceiling=tool.ceiling + price + Cost(calls=0, usd_micros=metered),
+        metered_micros=metered,
         schema_digest=schema_digest(tool),
         client=_heard(request),
     )

@@ -5,11 +5,13 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import anyio
 
 from ops_mcp import providers, tools
 from ops_mcp.app import App, World
@@ -19,7 +21,7 @@ from ops_mcp.errors import OpsError
 from ops_mcp.governance.approvals import Terms as ApprovalTerms
 from ops_mcp.governance.policy import Action
 from ops_mcp.governance.redaction import Redactor
-from ops_mcp.ports import Clock, NewId
+from ops_mcp.ports import Clock, NewId, Provider
 from ops_mcp.reading import LOOK_SECONDS, LastGood, Watch, closed_policy, read_policy
 from ops_mcp.secrets import Secrets, make_private_directory
 from ops_mcp.store import keys
@@ -36,6 +38,7 @@ from ops_mcp.store.trail import StoredTrail
 log = logging.getLogger(__name__)
 
 _KEY_BYTES = 32
+_CLOSE_SECONDS = 1.0
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 
@@ -103,7 +106,12 @@ async def open_app(
         config.database_path, signer=lambda c: keys.ledger_signer(c, key, new_ledger_id=new_id("led")), terms=terms
     ) as database:
         watch = Watch(_Teller(database, clock), look_seconds)
-        yield Opened(_app(config, database, watch, wake_worker, clock, new_id), config, database)
+        places = providers.load(config, secret=Secrets(config.config_dir).read, clock=clock)
+        try:
+            yield Opened(_app(config, database, watch, places, wake_worker, clock, new_id), config, database)
+        finally:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await providers.close(places)
 
 
 def _prepare(state_dir: Path) -> None:
@@ -114,7 +122,15 @@ def _prepare(state_dir: Path) -> None:
         log.warning("%s cannot be prepared: %s", state_dir, error.strerror)
 
 
-def _app(config: Config, database: Database, watch: Watch, wake_worker: Callable[[], None], clock: Clock, new_id: NewId) -> App:
+def _app(
+    config: Config,
+    database: Database,
+    watch: Watch,
+    places: Mapping[str, Provider],
+    wake_worker: Callable[[], None],
+    clock: Clock,
+    new_id: NewId,
+) -> App:
     registry = tools.load(config.settings.toolsets)
     actions = tuple(Action(tool.name, tool.effect, tool.toolset) for tool in registry.values())
     allowance = Allowance(config.settings.budgets, config.settings.rates)
@@ -129,7 +145,7 @@ def _app(config: Config, database: Database, watch: Watch, wake_worker: Callable
     deployments = StoredDeployments(database)
     return App(
         tools=registry,
-        world=_world(config, watch, clock),
+        world=_world(config, watch, places),
         rules=lambda: Rules(policy(), allowance, approval_terms),
         ledger=Ledger(database, Callers(reputation=config.settings.reputation), this_process()),
         deployments=deployments,
@@ -144,10 +160,7 @@ def _app(config: Config, database: Database, watch: Watch, wake_worker: Callable
     )
 
 
-def _world(config: Config, watch: Watch, clock: Clock) -> Callable[[], World]:
-    vault = Secrets(config.config_dir)
-    places = providers.load(config, secret=vault.read, clock=clock)
-
+def _world(config: Config, watch: Watch, places: Mapping[str, Provider]) -> Callable[[], World]:
     def read() -> World:
         bindings = read_bindings(config.config_dir)
         return World(config.model_copy(update={"bindings": bindings}), places)

@@ -207,7 +207,7 @@ def _parts(opened: Opened, fence: int, reins: Reins) -> Parts:
         database=opened.database,
         providers=app.world().providers,
         probe=prober(app.clock),
-        settle=settlement.settle_operation,
+        settle=partial(settlement.settle_operation, meters=opened.config.settings.meters),
         clock=app.clock,
         sleep=anyio.sleep,
         fence=fence,

@@ -18,14 +18,14 @@ from ops_mcp.domain.releases import (
     Observed,
     Operation,
     OperationId,
+    Placement,
     Plan,
     Presence,
     ProbeResult,
-    Release,
 )
 from ops_mcp.errors import OpsError
 from ops_mcp.operations.parts import Parts, Patience, Reins
-from ops_mcp.ports import Provider
+from ops_mcp.ports import Provider, Tell
 from ops_mcp.store import commitment, keys, leases, operations
 from ops_mcp.store.chain import Signer
 from ops_mcp.store.database import Database, Transaction
@@ -78,6 +78,10 @@ class VirtualTime:
         self.at.append((self.now + timedelta(seconds=seconds), act))
 
 
+async def unheard(doing: str, *, handle: str = "") -> None:
+    """Nobody is told."""
+
+
 @dataclass
 class Process:
     deployment: DeploymentId
@@ -108,54 +112,53 @@ class FakeProvider:
     async def resolve(self, binding: Binding, ref: str | None) -> Content:
         return Content(identity=ref or "v1", ref=ref or "")
 
-    async def deploy(self, release: Release, deployment: DeploymentId, *, replaces: DeploymentId | None) -> Observed:
+    async def deploy(self, placement: Placement, *, replaces: Placement | None, tell: Tell) -> Observed:
         self._fail("deploy")
         if self.crashes:
             raise ZeroDivisionError
-        if release.content.identity == "hangs":
+        if placement.release.content.identity == "hangs":
             await anyio.sleep_forever()
-        return self._put(release, deployment, replaces)
+        return self._put(placement, replaces)
 
-    async def rollback(self, release: Release, deployment: DeploymentId, *, ends: DeploymentId | None) -> Observed:
+    async def rollback(self, placement: Placement, *, restores: Placement, ends: Placement | None, tell: Tell) -> Observed:
         self._fail("rollback")
-        return self._put(release, deployment, ends)
+        return self._put(placement, ends)
 
-    async def restart(self, release: Release, deployment: DeploymentId) -> Observed:
+    async def restart(self, placement: Placement) -> Observed:
         self._fail("restart")
-        self._end(deployment)
-        return self._put(release, deployment, None)
+        self._end(placement.deployment)
+        return self._put(placement, None)
 
-    async def status(self, binding: Binding, deployment: DeploymentId) -> Observed:
+    async def status(self, placement: Placement) -> Observed:
         if self.blind:
-            return Observed(deployment=deployment, presence=Presence.unknown, detail="the place cannot be reached")
-        return self._observed(deployment)
+            return Observed(deployment=placement.deployment, presence=Presence.unknown, detail="the place cannot be reached")
+        return self._observed(placement.deployment)
 
-    async def stop(self, binding: Binding, deployment: DeploymentId) -> Observed:
+    async def stop(self, placement: Placement) -> Observed:
         self._fail("stop")
-        self._end(deployment)
-        return self._observed(deployment)
+        self._end(placement.deployment)
+        return self._observed(placement.deployment)
 
-    async def probe(self, release: Release, provider: Provider, observed: Observed) -> ProbeResult:
-        healthy = release.content.identity not in {"broken", "breaks"} or (
-            release.content.identity == "breaks"
-            and self.time.now - self.processes[observed.deployment].started < timedelta(seconds=30)
+    async def probe(self, placement: Placement, provider: Provider, observed: Observed) -> ProbeResult:
+        content = placement.release.content.identity
+        healthy = content not in {"broken", "breaks"} or (
+            content == "breaks" and self.time.now - self.processes[observed.deployment].started < timedelta(seconds=30)
         )
         age = self.time.now - self.processes[observed.deployment].started
-        healthy = healthy and not self.unwell and not (release.content.identity == "slow" and age < timedelta(seconds=12))
+        healthy = healthy and not self.unwell and not (content == "slow" and age < timedelta(seconds=12))
         return ProbeResult(healthy=healthy, at=self.time.now, evidence="HTTP 200" if healthy else "HTTP 500")
 
     @property
     def running(self) -> list[str]:
         return [p.content for p in self.processes.values() if self._observed(p.deployment).presence is Presence.running]
 
-    def _put(self, release: Release, deployment: DeploymentId, ends: DeploymentId | None) -> Observed:
+    def _put(self, placement: Placement, ends: Placement | None) -> Observed:
+        deployment, content = placement.deployment, placement.release.content.identity
         if self._observed(deployment).presence is not Presence.running:
-            if ends is not None and ends != deployment:
-                self._end(ends)
-            self.effects.append(f"start {deployment} {release.content.identity}")
-            self.processes[deployment] = Process(
-                deployment, release.content.identity, self.time.now, answers=release.content.identity != self.squatted
-            )
+            if ends is not None and ends.deployment != deployment:
+                self._end(ends.deployment)
+            self.effects.append(f"start {deployment} {content}")
+            self.processes[deployment] = Process(deployment, content, self.time.now, answers=content != self.squatted)
         return self._observed(deployment)
 
     def _end(self, deployment: DeploymentId) -> None:

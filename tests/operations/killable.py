@@ -16,10 +16,10 @@ import anyio
 import psutil
 
 from ops_mcp.domain.places import Binding
-from ops_mcp.domain.releases import Content, DeploymentId, Observed, Presence, ProbeResult, Release
+from ops_mcp.domain.releases import Content, DeploymentId, Observed, Placement, Presence, ProbeResult
 from ops_mcp.operations.loop import Desk, Rhythm, work
 from ops_mcp.operations.parts import Parts, Patience, Reins
-from ops_mcp.ports import Provider
+from ops_mcp.ports import Provider, Tell
 from ops_mcp.store import keys, settlement
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.leases import Claim, Ground
@@ -64,40 +64,42 @@ class FilePlace:
     async def resolve(self, binding: Binding, ref: str | None) -> Content:
         return Content(identity=ref or "v1")
 
-    async def deploy(self, release: Release, deployment: DeploymentId, *, replaces: DeploymentId | None) -> Observed:
+    async def deploy(self, placement: Placement, *, replaces: Placement | None, tell: Tell) -> Observed:
         self.halts.at("deploy before")
-        seen = self._put(release, deployment, replaces)
+        seen = self._put(placement, replaces)
         self.halts.at("deploy after")
         return seen
 
-    async def rollback(self, release: Release, deployment: DeploymentId, *, ends: DeploymentId | None) -> Observed:
+    async def rollback(self, placement: Placement, *, restores: Placement, ends: Placement | None, tell: Tell) -> Observed:
         self.halts.at("rollback before")
-        seen = self._put(release, deployment, ends)
+        seen = self._put(placement, ends)
         self.halts.at("rollback after")
         return seen
 
-    async def status(self, binding: Binding, deployment: DeploymentId) -> Observed:
+    async def status(self, placement: Placement) -> Observed:
+        deployment = placement.deployment
         file = self._file(deployment)
         if not file.exists():
             return Observed(deployment=deployment, presence=Presence.absent)
         running = file.read_text(encoding="utf-8") == "running"
         return Observed(deployment=deployment, presence=Presence.running if running else Presence.exited, exit_code=0)
 
-    async def stop(self, binding: Binding, deployment: DeploymentId) -> Observed:
-        self._end(deployment)
-        return await self.status(binding, deployment)
+    async def stop(self, placement: Placement) -> Observed:
+        self._end(placement.deployment)
+        return await self.status(placement)
 
-    async def probe(self, release: Release, provider: Provider, observed: Observed) -> ProbeResult:
+    async def probe(self, placement: Placement, provider: Provider, observed: Observed) -> ProbeResult:
         self.halts.at(f"probe {observed.deployment}")
-        healthy = release.content.identity != "broken"
+        healthy = placement.release.content.identity != "broken"
         return ProbeResult(healthy=healthy, at=datetime.now(UTC), evidence="HTTP 200" if healthy else "HTTP 500")
 
-    def _put(self, release: Release, deployment: DeploymentId, ends: DeploymentId | None) -> Observed:
+    def _put(self, placement: Placement, ends: Placement | None) -> Observed:
+        deployment = placement.deployment
         file = self._file(deployment)
         if not file.exists() or file.read_text(encoding="utf-8") != "running":
-            if ends is not None and ends != deployment:
-                self._end(ends)
-            self._effect(f"start {deployment} {release.content.identity}")
+            if ends is not None and ends.deployment != deployment:
+                self._end(ends.deployment)
+            self._effect(f"start {deployment} {placement.release.content.identity}")
             file.write_text("running", encoding="utf-8")
         return Observed(deployment=deployment, presence=Presence.running)
 

@@ -9,7 +9,7 @@ import anyio.abc
 import pytest
 
 from ops_mcp.domain.places import Binding
-from ops_mcp.domain.releases import Content, DeploymentId, Observed, Presence, ProbeResult, Release
+from ops_mcp.domain.releases import Content, DeploymentId, Observed, Placement, Presence, ProbeResult, Release
 from ops_mcp.operations.probing import prober
 from ops_mcp.values import Json, JsonObject
 from tests.operations.fakes import FakeProvider, VirtualTime
@@ -47,7 +47,8 @@ async def probe(
     release = Release(content=Content(identity="v1"), binding=binding)
     observed = Observed(deployment=DeploymentId("dep_1"), presence=Presence.running, url=url(port))
     with anyio.fail_after(10):
-        return await prober(lambda: AT)(release, FakeProvider(VirtualTime()), observed)
+        placement = Placement(deployment=observed.deployment, release=release, asked_at=AT)
+        return await prober(lambda: AT)(placement, FakeProvider(VirtualTime()), observed)
 
 
 def http(status: str, *headers: str) -> bytes:

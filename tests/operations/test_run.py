@@ -12,7 +12,7 @@ from ops_mcp.domain.places import Binding
 from ops_mcp.domain.releases import HealthVerdict, Operation
 from ops_mcp.errors import LeaseLost, ProviderError
 from ops_mcp.operations.run import run
-from tests.operations.fakes import BINDING, World, open_world
+from tests.operations.fakes import BINDING, World, open_world, unheard
 
 pytestmark = pytest.mark.anyio
 
@@ -292,4 +292,4 @@ async def interrupted_in_release(world: World, operation: Operation) -> None:
     from ops_mcp.operations.course import Course
 
     deployment = await begin(Course(operation, world.parts), await world.get(operation.deployment))
-    await world.provider.deploy(deployment.release, deployment.id, replaces=None)
+    await world.provider.deploy(deployment.placement, replaces=None, tell=unheard)

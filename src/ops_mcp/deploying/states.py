@@ -15,6 +15,8 @@ class Event(StrEnum):
     withdrawn = "withdrawn"
     begun = "begun"
     released = "released"
+    applied = "applied"
+    act_failed = "act_failed"
     verified = "verified"
     watched = "watched"
     newer_release = "newer_release"
@@ -26,7 +28,9 @@ class Event(StrEnum):
     lost_sight = "lost_sight"
 
 
-FINAL: frozenset[DeploymentState] = frozenset({S.healthy, S.superseded, S.rolled_back, S.down, S.failed, S.cancelled, S.unknown})
+FINAL: frozenset[DeploymentState] = frozenset(
+    {S.healthy, S.superseded, S.rolled_back, S.down, S.failed, S.cancelled, S.unknown, S.applied}
+)
 
 HOLDS_LOCK: frozenset[DeploymentState] = frozenset({S.queued, S.releasing, S.verifying, S.undoing})
 """States in which a deployment keeps others away from its service and environment."""
@@ -35,6 +39,8 @@ TRANSITIONS: Mapping[tuple[DeploymentState, Event], DeploymentState] = {
     (S.queued, Event.withdrawn): S.cancelled,
     (S.queued, Event.begun): S.releasing,
     (S.releasing, Event.released): S.verifying,
+    (S.releasing, Event.applied): S.applied,
+    (S.releasing, Event.act_failed): S.failed,
     (S.verifying, Event.verified): S.watching,
     (S.watching, Event.watched): S.healthy,
     (S.watching, Event.newer_release): S.superseded,

@@ -45,7 +45,8 @@ class Call(Value):
     `alters_runtime` marks the tools to which approval, freeze and guard apply. `recovery` is set by the plan of an agent's
     rollback to the last healthy release while the current one is failing or unverified. `always_reachable` marks the reads
     that stay reachable when the read budget is empty. `target_owner` and `target_open` tell whose deployment the call points at
-    and whether it still runs; from them the admission derives `own_work`.
+    and whether it still runs; from them the admission derives `own_work`. `metered_micros` is the part of the ceiling's money that
+    the provider's meter settles.
     """
 
     id: CallId
@@ -70,6 +71,7 @@ class Call(Value):
     reason: str = ""
     expected_current: str | None = None
     ceiling: Cost = Cost()
+    metered_micros: int = 0
     schema_digest: str = ""
     client: Client = Client()
     parent: str | None = None

@@ -194,6 +194,11 @@ class Work(Value):
     origin: DeploymentId | None = None
     act: Act | None = None
 
+    @property
+    def releases(self) -> bool:
+        """Whether a release is put in place at all: what only sets something for the next one leaves what runs alone."""
+        return self.act is None or (isinstance(self.act, SetVariable) and self.act.redeploy)
+
 
 class RequestCancel(Value):
     """A change that only writes our own rows: ask the worker to cancel and undo a running deployment."""

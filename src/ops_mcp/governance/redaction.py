@@ -197,9 +197,15 @@ class Redactor:
             return "jwt"
         return next((shape.name for shape in _WORTH_DECODING if occurs(shape, decoded) and compiled(shape).search(decoded)), None)
 
+    def fingerprint(self, secret: Secret) -> str:
+        """A name for a value: the same for equal values, and nobody without this installation's key can try values out."""
+        return self._mac(secret.get_secret_value())
+
     def _marker(self, rule: str, secret: str) -> str:
-        mac = hmac.new(self._key, secret.encode(errors="surrogatepass"), hashlib.sha256)
-        return f"[REDACTED:{rule}:{mac.hexdigest()[:8]}]"
+        return f"[REDACTED:{rule}:{self._mac(secret)}]"
+
+    def _mac(self, secret: str) -> str:
+        return hmac.new(self._key, secret.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:8]
 
     def _needles_of(self, values: Mapping[str, str]) -> tuple["_Needle", ...]:
         """Every way each value may be written, longest first, so that a part never hides the whole."""

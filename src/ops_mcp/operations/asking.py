@@ -1,4 +1,8 @@
-"""The one place that asks providers: with a deadline, with retries of temporary failures, and stoppable between ticks."""
+"""The one place that asks providers: with a deadline, with retries of temporary failures, and stoppable between ticks.
+
+A place that says when it takes requests again (`Retry-After`) has not failed: what must be done there waits for that, and only
+what merely looks gives up instead, because it looks again anyway.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -12,18 +16,27 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
-async def ask(call: Callable[[], Awaitable[T]], parts: Parts, *, seconds: float, what: str) -> T:
-    """Make an idempotent provider call; temporary failures are tried again with growing pauses, each try has the deadline."""
-    pause = parts.patience.first_pause_seconds
-    for left in range(parts.patience.attempts - 1, -1, -1):
+async def ask(call: Callable[[], Awaitable[T]], parts: Parts, *, seconds: float, what: str, waits_out: bool = False) -> T:
+    """Make an idempotent provider call; temporary failures are tried again with growing pauses, each try has the deadline.
+
+    With `waits_out` a wait that the place asks for is no attempt, as long as all such waits stay within `limited_seconds`.
+    """
+    patience = parts.patience
+    left, pause, limited = patience.attempts, patience.first_pause_seconds, 0.0
+    while True:
         try:
             return await _in_time(call, seconds=seconds, what=what)
         except ProviderError as error:
-            if not error.temporary or not left:
+            wait = error.retry_after_seconds
+            limited += wait or 0.0
+            if waits_out and wait is not None and limited <= patience.limited_seconds:
+                await parts.sleep(max(wait, pause))
+                continue
+            left -= 1
+            if not error.temporary or left <= 0 or wait is not None:
                 raise
-            await parts.sleep(error.retry_after_seconds or pause)
+            await parts.sleep(pause)
             pause *= 2
-    raise DeadlineExceeded(f"{what} was not tried.", hint="Set `attempts` to at least 1.")
 
 
 async def ask_unless(
@@ -41,7 +54,7 @@ async def ask_unless(
 
         async def asking() -> None:
             try:
-                box.value, box.answered = await ask(call, parts, seconds=seconds, what=what), True
+                box.value, box.answered = await ask(call, parts, seconds=seconds, what=what, waits_out=True), True
             except OpsError as error:
                 box.error = error
             group.cancel_scope.cancel()

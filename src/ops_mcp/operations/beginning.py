@@ -119,6 +119,8 @@ def _take_over(course: Course, tx: Transaction, deployment: Deployment) -> None:
     held_by = operations.lock(tx, deployment, at=at)
     if held_by is not None:
         raise InProgress(f"{held_by} holds the place.", hint="It is checked again.")
+    if course.operation.plan.work is not None and not course.operation.plan.work.releases:
+        return
     for older in operations.watched_elsewhere(tx, deployment):
         operations.append(tx, older, Entry(StepName.watch, "note", f"Superseded by {deployment.id}."), at=at)
         superseded = deployments.change(

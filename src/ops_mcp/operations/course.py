@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ops_mcp.deploying.states import Event, advance, is_final
-from ops_mcp.domain.releases import Deployment, Operation, StepName, StepRecord
+from ops_mcp.domain.releases import Deployment, DeploymentId, Operation, Placement, StepName, StepRecord
 from ops_mcp.errors import Conflict, LeaseLost
 from ops_mcp.operations.parts import Parts
 from ops_mcp.store import deployments, leases, operations
@@ -77,6 +77,11 @@ class Course:
         held = await leases.present(self.parts.database)
         if held is None or held.fence != self.parts.fence:
             raise LeaseLost("The worker's lease has passed on.", hint="The worker that holds it goes on with this operation.")
+
+    async def placement_of(self, deployment: DeploymentId | None) -> Placement | None:
+        """Another deployment as its place is asked about it."""
+        found = await deployments.StoredDeployments(self.parts.database).get(deployment) if deployment else None
+        return found.placement if found else None
 
     async def halted(self) -> Halted:
         return await operations.halted(self.parts.database, self.operation)

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from ops_mcp.deploying.health import Judgement, Look, Standing, Streak, counted
 from ops_mcp.domain.places import Health
-from ops_mcp.domain.releases import DeploymentId, Observed, Presence, Release
+from ops_mcp.domain.releases import Observed, Placement, Presence
 from ops_mcp.errors import OpsError
 from ops_mcp.operations.asking import ask
 from ops_mcp.operations.parts import Parts
@@ -18,33 +18,33 @@ class Judge(Protocol):
     def __call__(self, health: Health, streak: Streak, look: Look | None, *, elapsed: float) -> Judgement: ...
 
 
-async def observe(release: Release, deployment: DeploymentId, parts: Parts) -> Observed:
+async def observe(placement: Placement, parts: Parts, *, waits_out: bool = False) -> Observed:
     """What the provider sees now. A provider that cannot tell is an observation too: `unknown`, with the reason."""
     try:
-        provider = parts.provider(release)
+        provider = parts.provider(placement.release)
         return await ask(
-            lambda: provider.status(release.binding, deployment),
+            lambda: provider.status(placement),
             parts,
             seconds=parts.patience.look_seconds,
             what="Looking at what runs",
+            waits_out=waits_out,
         )
     except OpsError as error:
-        return Observed(deployment=deployment, presence=Presence.unknown, detail=error.message)
+        return Observed(deployment=placement.deployment, presence=Presence.unknown, detail=error.message)
 
 
-async def look_at(release: Release, deployment: DeploymentId, parts: Parts) -> Look:
+async def look_at(placement: Placement, parts: Parts) -> Look:
     """One look: what is there and, where something can answer, one probe of it."""
-    observed = await observe(release, deployment, parts)
+    observed = await observe(placement, parts)
     match observed.presence:
         case Presence.running | Presence.unknown:
-            return Look(observed, await parts.probe(release, parts.provider(release), observed))
+            return Look(observed, await parts.probe(placement, parts.provider(placement.release), observed))
         case Presence.building | Presence.exited | Presence.absent:
             return Look(observed, None)
 
 
 async def judged(
-    release: Release,
-    deployment: DeploymentId,
+    placement: Placement,
     parts: Parts,
     judge: Judge,
     *,
@@ -55,10 +55,10 @@ async def judged(
     """Look in a row until the verdict is in, or `stop` gives a reason, which it is asked for every tick."""
     streak = Streak()
     while True:
-        look = await look_at(release, deployment, parts)
+        look = await look_at(placement, parts)
         streak = counted(streak, look)
         elapsed = (parts.clock() - since).total_seconds()
-        judgement = judge(release.binding.health, streak, look, elapsed=elapsed)
+        judgement = judge(placement.release.binding.health, streak, look, elapsed=elapsed)
         if judgement.standing is not Standing.pending:
             return judgement
         reason = await _pause(parts, stop, seconds=every)

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from ops_mcp.domain.releases import Deployment, Observed, Operation, ProbeResult, Release
+from ops_mcp.domain.releases import Deployment, Observed, Operation, Placement, ProbeResult, Release
 from ops_mcp.errors import NotConfigured
-from ops_mcp.ports import Clock, Provider
+from ops_mcp.ports import Clock, Provider, Sleep
 from ops_mcp.store.database import Database, Transaction
 
-Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 Redact: TypeAlias = Callable[[str], str]
-Probe: TypeAlias = Callable[[Release, Provider, Observed], Awaitable[ProbeResult]]
+Probe: TypeAlias = Callable[[Placement, Provider, Observed], Awaitable[ProbeResult]]
 """Ask a release once whether it is healthy. Never raises for what the release does; bounded by the probe's own timeout."""
 
 
@@ -24,9 +23,13 @@ class Settle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long each thing may take, in seconds. `attempts` is for temporary failures of idempotent provider calls."""
+    """How long each thing may take, in seconds. `attempts` is for temporary failures of idempotent provider calls.
 
-    release_seconds: float = 900.0
+    `limited_seconds` is how long a place may put off in all, by saying when it takes requests again, what must be done there.
+    """
+
+    release_seconds: float = 3600.0
+    limited_seconds: float = 3600.0
     undo_seconds: float = 120.0
     look_seconds: float = 10.0
     place_seconds: float = 900.0

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from ops_mcp.domain.places import CommandProbe, HttpProbe, TcpProbe
-from ops_mcp.domain.releases import Observed, ProbeResult, Release
+from ops_mcp.domain.releases import Observed, Placement, ProbeResult, Release
 from ops_mcp.errors import OpsError
 from ops_mcp.operations.parts import Probe
 from ops_mcp.ports import Clock, Provider, RunsCommands
@@ -16,12 +16,12 @@ LOOPBACK = "127.0.0.1"
 def prober(clock: Clock) -> Probe:
     """The probe that the worker uses."""
 
-    async def probe(release: Release, provider: Provider, observed: Observed) -> ProbeResult:
-        wanted = release.binding.health.probe
+    async def probe(placement: Placement, provider: Provider, observed: Observed) -> ProbeResult:
+        wanted = placement.release.binding.health.probe
         began = anyio.current_time()
         try:
             with anyio.fail_after(wanted.timeout_seconds):
-                healthy, evidence = await _asked(release, provider, observed)
+                healthy, evidence = await _asked(placement, provider, observed)
         except TimeoutError:
             healthy, evidence = False, f"no answer within {wanted.timeout_seconds:g} s"
         except OSError as error:
@@ -34,19 +34,19 @@ def prober(clock: Clock) -> Probe:
     return probe
 
 
-async def _asked(release: Release, provider: Provider, observed: Observed) -> tuple[bool, str]:
-    wanted = release.binding.health.probe
+async def _asked(placement: Placement, provider: Provider, observed: Observed) -> tuple[bool, str]:
+    wanted = placement.release.binding.health.probe
     match wanted:
         case HttpProbe():
-            base = _base(release, observed)
+            base = _base(placement.release, observed)
             return await _http(base.rstrip("/") + wanted.path, wanted) if base else (False, "it has no port or address to ask")
         case TcpProbe():
-            base = _base(release, observed)
+            base = _base(placement.release, observed)
             return await _connected(base) if base else (False, "it has no port or address to ask")
         case CommandProbe():
             if not isinstance(provider, RunsCommands):
                 return False, f"the {provider.kind} provider runs no command probes"
-            result = await provider.probe_command(release.binding, observed.deployment, wanted)
+            result = await provider.probe_command(placement, wanted)
             return result.healthy, result.evidence
 
 

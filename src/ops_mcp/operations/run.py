@@ -7,8 +7,6 @@ from ops_mcp.deploying.health import Judgement, Standing, verify, watch
 from ops_mcp.deploying.states import Event, is_final
 from ops_mcp.domain.releases import (
     Deployment,
-    DeploymentId,
-    DeploymentKind,
     DeploymentState,
     HealthVerdict,
     Observed,
@@ -17,8 +15,9 @@ from ops_mcp.domain.releases import (
     StepName,
 )
 from ops_mcp.errors import Conflict, LeaseLost, OpsError
+from ops_mcp.operations.acting import act, put_in_place
 from ops_mcp.operations.asking import ask_unless
-from ops_mcp.operations.beginning import begin, snapshot_in
+from ops_mcp.operations.beginning import begin
 from ops_mcp.operations.course import Break, Cause, Course, moved
 from ops_mcp.operations.looking import Judge, judged, observe
 from ops_mcp.operations.parts import Parts
@@ -70,6 +69,7 @@ async def _step(course: Course, deployment: Deployment) -> Deployment:
             | DeploymentState.failed
             | DeploymentState.cancelled
             | DeploymentState.unknown
+            | DeploymentState.applied
         ):
             return deployment
         case _:
@@ -77,18 +77,18 @@ async def _step(course: Course, deployment: Deployment) -> Deployment:
 
 
 async def _release(course: Course, deployment: Deployment) -> Deployment:
-    """Start the release once. After an interruption the provider is asked first what is really there."""
-    if course.resumed:
-        found = await observe(deployment.release, deployment.id, course.parts)
-        if found.presence is Presence.unknown:
-            return await lose_sight(course, StepName.release, f"The provider cannot say what became of it: {found.detail}")
-        if found.presence is Presence.exited:
-            return await start_undo(course, StepName.release, "It was started, and its process has ended.", cause=Cause.release)
-        await course.write(Entry(StepName.release, "note", f"Taken up again; the provider reports: {found.presence}."))
-    ends = snapshot_in(await course.journal())
+    """Start the release once. After an interruption the provider is asked first what is really there.
+
+    What a place does besides comes first, and may be all there is; it is idempotent and simply done again.
+    """
+    work = course.operation.plan.work
+    if work is not None and work.act is not None and (ended := await act(course, deployment, work.act)) is not None:
+        return ended
+    if course.resumed and (ended := await _taken_up(course, deployment)) is not None:
+        return ended
     try:
         observed = await ask_unless(
-            lambda: _put_in_place(course, deployment, ends),
+            lambda: put_in_place(course, deployment),
             course.stopped_by,
             course.parts,
             seconds=course.parts.patience.release_seconds,
@@ -103,15 +103,15 @@ async def _release(course: Course, deployment: Deployment) -> Deployment:
     return await _released(course, observed)
 
 
-async def _put_in_place(course: Course, deployment: Deployment, ends: DeploymentId | None) -> Observed:
-    """A restart is a new start of the kept release under its own id, so that it, too, is done once."""
-    provider = course.parts.provider(deployment.release)
-    await course.still_ours()
-    match deployment.kind:
-        case DeploymentKind.deploy:
-            return await provider.deploy(deployment.release, deployment.id, replaces=ends)
-        case DeploymentKind.rollback | DeploymentKind.restart:
-            return await provider.rollback(deployment.release, deployment.id, ends=ends)
+async def _taken_up(course: Course, deployment: Deployment) -> Deployment | None:
+    """What became of a release that another run began; None when it is to be finished."""
+    found = await observe(deployment.placement, course.parts, waits_out=True)
+    if found.presence is Presence.unknown:
+        return await lose_sight(course, StepName.release, f"The provider cannot say what became of it: {found.detail}")
+    if found.presence is Presence.exited:
+        return await start_undo(course, StepName.release, "It was started, and its process has ended.", cause=Cause.release)
+    await course.write(Entry(StepName.release, "note", f"Taken up again; the provider reports: {found.presence}."))
+    return None
 
 
 async def _released(course: Course, observed: Observed) -> Deployment:
@@ -119,7 +119,13 @@ async def _released(course: Course, observed: Observed) -> Deployment:
     return await course.write(
         Entry(StepName.release, "done", observed.detail, {"presence": observed.presence}),
         Entry(StepName.verify, "begun", data={"undo": course.undo_of(StepName.verify)}),
-        change=moved(Event.released, released_at=at, url=observed.url),
+        change=lambda d: moved(
+            Event.released,
+            released_at=at,
+            url=observed.url,
+            handle=observed.handle or d.handle,
+            usage=d.usage + observed.usage,
+        )(d),
         beside=_now_serving,
     )
 
@@ -170,9 +176,7 @@ async def _watch(course: Course, deployment: Deployment) -> Deployment:
 async def _judged(
     course: Course, deployment: Deployment, judge: Judge, *, since: datetime, every: float
 ) -> Judgement | Cause | Break:
-    return await judged(
-        deployment.release, deployment.id, course.parts, judge, since=since, every=every, stop=course.interrupted_by
-    )
+    return await judged(deployment.placement, course.parts, judge, since=since, every=every, stop=course.interrupted_by)
 
 
 def _told(cause: Cause) -> str:

@@ -73,9 +73,9 @@ class Supervision:
     async def _look(self, deployment: Deployment, post: _Post) -> None:
         now = self._parts.clock()
         if post.probe_due is None or now >= post.probe_due:
-            look = await look_at(deployment.release, deployment.id, self._parts)
+            look = await look_at(deployment.placement, self._parts)
         elif post.exit_due is None or now >= post.exit_due:
-            look = Look(await observe(deployment.release, deployment.id, self._parts), None)
+            look = Look(await observe(deployment.placement, self._parts), None)
             if seen(look, post.streak).sight is not Sight.gone:
                 post.exit_due = now + timedelta(seconds=EXITS_EVERY_SECONDS)
                 return
@@ -133,12 +133,12 @@ class Supervision:
         return False
 
     async def _restart(self, deployment: Deployment) -> Streak:
-        parts, release = self._parts, deployment.release
-        provider = parts.provider(release)
+        parts, placement = self._parts, deployment.placement
+        provider = parts.provider(placement.release)
         assert isinstance(provider, Restarts)
         try:
             await ask(
-                lambda: provider.restart(release, deployment.id),
+                lambda: provider.restart(placement),
                 parts,
                 seconds=parts.patience.undo_seconds,
                 what="The restart",
@@ -148,8 +148,8 @@ class Supervision:
         except OpsError as error:
             await self._verdict(deployment, HealthVerdict.failing, Entry(SUPERVISE, "failed", error.message))
             return Streak(bad=1, why=error.message)
-        every = min(release.binding.health.interval_seconds, parts.patience.verify_every_seconds)
-        verdict = await judged(release, deployment.id, parts, verify, since=parts.clock(), every=every, stop=self._pulled)
+        every = min(placement.release.binding.health.interval_seconds, parts.patience.verify_every_seconds)
+        verdict = await judged(placement, parts, verify, since=parts.clock(), every=every, stop=self._pulled)
         if not isinstance(verdict, Judgement):
             return Streak()
         if verdict.standing is Standing.passed:

@@ -6,11 +6,12 @@ from functools import partial
 
 from ops_mcp.deploying.health import Judgement, Standing, verify
 from ops_mcp.deploying.states import Event
-from ops_mcp.domain.releases import Deployment, HealthVerdict, Presence, StepName, StepRecord
+from ops_mcp.domain.releases import Deployment, HealthVerdict, Observed, Presence, StepName, StepRecord
 from ops_mcp.errors import InProgress, LeaseLost, OpsError
 from ops_mcp.operations.asking import ask
 from ops_mcp.operations.course import Beside, Cause, Course, moved
 from ops_mcp.operations.looking import judged, observe
+from ops_mcp.operations.telling import Telling
 from ops_mcp.ports import Restarts
 from ops_mcp.store import deployments, operations
 from ops_mcp.store.database import Transaction
@@ -80,26 +81,28 @@ async def _way_back(course: Course, deployment: Deployment) -> Deployment | None
 async def _restore(course: Course, deployment: Deployment, back: Deployment, cause: Cause) -> Deployment:
     parts = course.parts
     await course.write(Entry(UNDO, "note", f"Putting {back.id} back.", {"target": back.id}))
+    put: Observed | None = None
     try:
         await course.still_ours()
-        await ask(
-            lambda: _put_back(course, deployment, back),
+        put = await ask(
+            lambda: _put_back(course, back),
             parts,
             seconds=parts.patience.undo_seconds,
             what="Putting the last healthy release back",
+            waits_out=True,
         )
     except LeaseLost:
         raise
     except OpsError as error:
-        found = await observe(back.release, back.id, parts)
+        found = await observe(back.placement, parts, waits_out=True)
         if found.presence is Presence.unknown:
             return await lose_sight(course, UNDO, f"{error.message} Whether {back.id} runs cannot be found out: {found.detail}")
         if found.presence is not Presence.running:
             return await _give_up(course, back, error.message)
+    back = back.evolve(handle=put.handle or back.handle) if put is not None else back
     await course.write(Entry(UNDO, "note", f"{back.id} is back; verifying it."), beside=lambda tx, _: _serve(tx, back))
     verdict = await judged(
-        back.release,
-        back.id,
+        back.placement,
         parts,
         verify,
         since=parts.clock(),
@@ -113,12 +116,15 @@ async def _restore(course: Course, deployment: Deployment, back: Deployment, cau
     return await _undone(course, deployment, cause, Event.restored, f"{back.id} serves again: {verdict.why}.")
 
 
-async def _put_back(course: Course, deployment: Deployment, back: Deployment) -> None:
+async def _put_back(course: Course, back: Deployment) -> Observed:
     """A new start of the release under its old id, or nothing if it still runs. One that ended by itself is started again."""
     provider = course.parts.provider(back.release)
-    found = await provider.rollback(back.release, back.id, ends=deployment.id)
+    tell = Telling(course, UNDO, back.id)
+    ends = (await course.present()).placement
+    found = await provider.rollback(back.placement, restores=back.placement, ends=ends, tell=tell)
     if found.presence is Presence.exited and isinstance(provider, Restarts):
-        await provider.restart(back.release, back.id)
+        return await provider.restart(back.placement)
+    return found
 
 
 async def _stop(course: Course, deployment: Deployment, cause: Cause) -> Deployment:
@@ -128,10 +134,11 @@ async def _stop(course: Course, deployment: Deployment, cause: Cause) -> Deploym
         provider = parts.provider(deployment.release)
         await course.still_ours()
         await ask(
-            lambda: provider.stop(deployment.release.binding, deployment.id),
+            lambda: provider.stop(deployment.placement),
             parts,
             seconds=parts.patience.undo_seconds,
             what="Stopping the failed release",
+            waits_out=True,
         )
     except LeaseLost:
         raise
@@ -151,11 +158,11 @@ async def _stop(course: Course, deployment: Deployment, cause: Cause) -> Deploym
 
 
 async def _runs(course: Course, deployment: Deployment) -> bool:
-    return (await observe(deployment.release, deployment.id, course.parts)).presence is Presence.running
+    return (await observe(deployment.placement, course.parts)).presence is Presence.running
 
 
 async def _not_stopped(course: Course, deployment: Deployment, why: str) -> Deployment:
-    found = await observe(deployment.release, deployment.id, course.parts)
+    found = await observe(deployment.placement, course.parts, waits_out=True)
     if found.presence is Presence.unknown:
         return await lose_sight(course, UNDO, f"{why} Whether it still runs cannot be found out: {found.detail}")
     return await _give_up(course, None, f"It could not be stopped: {why}")
@@ -198,6 +205,7 @@ def _record(tx: Transaction, course: Course, why: str, *, at: datetime) -> None:
 
 
 def _serve(tx: Transaction, back: Deployment) -> None:
+    deployments.change(tx, back.id, lambda d: d.evolve(handle=back.handle))
     deployments.serve(tx, back)
 
 

@@ -55,6 +55,7 @@ def rebuild(tx: Transaction) -> dict[Charge, Cost]:
     """What every counter must hold: ceilings of admitted calls, replaced by what they took once they are settled."""
     counters: dict[Charge, Cost] = {}
     open_calls: dict[str, _Admission] = {}
+    changes: dict[str, tuple[Charge, ...]] = {}
     for body in _bodies(tx):
         data, call = body.get("data"), str(body.get("call"))
         if not isinstance(data, dict):
@@ -63,6 +64,10 @@ def rebuild(tx: Transaction) -> dict[Charge, Cost]:
             case "call.admitted":
                 open_calls[call] = admission = _Admission(_charges(data["charged"]), _cost(data["reserved"]))
                 _add(counters, admission.charges, admission.reserved)
+            case "call.committed" if call in open_calls:
+                changes[call] = open_calls[call].charges
+            case "operation.settled" if call in changes:
+                _add(counters, changes.pop(call), _metered(data.get("metered")))
             case "call.settled" if call in open_calls:
                 admission = open_calls.pop(call)
                 _add(counters, admission.charges, _cost(data["cost"]) - admission.reserved)
@@ -100,6 +105,11 @@ def _take_back(counters: dict[Charge, Cost], credits: Json) -> None:
             charge = Charge(str(credit["scope"]), str(credit["window"]))
             cost = _cost([credit["calls"], credit["tokens"], credit["usd_micros"]])
             counters[charge] = counters.get(charge, _NOTHING) - cost
+
+
+def _metered(value: Json) -> Cost:
+    difference = value.get("usd_micros") if isinstance(value, dict) else None
+    return Cost(calls=0, usd_micros=difference if isinstance(difference, int) else 0)
 
 
 def _charges(value: Json) -> tuple[Charge, ...]:

@@ -1,10 +1,12 @@
 """How calls and operations end in the ledger: what they cost, what they did to the score, and what became of the lost ones."""
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from ops_mcp.config import Meter
 from ops_mcp.domain.calls import Call, Cost, Penalty
 from ops_mcp.domain.identity import Agent, Effect
 from ops_mcp.domain.outcomes import Record
@@ -19,6 +21,8 @@ from ops_mcp.values import Json, JsonObject
 
 _RECONCILED = "reconciled_up_to"
 """The `facts` row with the last ledger record below which no read is open."""
+
+_NO_METERS: Mapping[str, Meter] = {}
 
 OUTCOMES = ("done", "failed", "refused", "needs_approval", "cancelled", "unknown")
 
@@ -85,10 +89,14 @@ def _settle_reservation(tx: Transaction, settlement: Settlement) -> bool:
     return True
 
 
-def settle_operation(tx: Transaction, operation: Operation, deployment: Deployment, *, at: datetime) -> None:
+def settle_operation(
+    tx: Transaction, operation: Operation, deployment: Deployment, *, at: datetime, meters: Mapping[str, Meter] = _NO_METERS
+) -> None:
     """Append `operation.settled` for a deployment in its final state, settle its budget and move its agent's score, once."""
     held = reservations.of_call(tx, operation.call)
+    metered = 0
     if held is not None and not held.operation_settled:
+        metered = _settle_meter(tx, held, deployment, meters)
         reservations.mark_operation_settled(tx, held)
     points = _score(tx, operation, deployment, at)
     tx.record(
@@ -109,10 +117,25 @@ def settle_operation(tx: Transaction, operation: Operation, deployment: Deployme
                 "content": deployment.release.content.identity,
                 "health": deployment.health.value,
                 "points": points,
-                "usd_micros": held.cost.usd_micros if held else 0,
+                "usd_micros": held.cost.usd_micros + metered if held else 0,
+                "metered": {
+                    "requests": deployment.usage.requests,
+                    "build_seconds": math.ceil(deployment.usage.build_seconds),
+                    "usd_micros": metered,
+                },
             },
         )
     )
+
+
+def _settle_meter(tx: Transaction, held: reservations.Reservation, deployment: Deployment, meters: Mapping[str, Meter]) -> int:
+    """Replace the most that could be metered by what was, in the windows that admitted the call; the difference."""
+    meter = meters.get(deployment.release.binding.provider)
+    if meter is None:
+        return 0
+    difference = meter.charge(deployment.usage) - meter.ceiling
+    counters.charge(tx, held.charges, Cost(calls=0, usd_micros=difference))
+    return difference
 
 
 def penalise(tx: Transaction, agent: Agent, penalty: Penalty, at: datetime) -> int:

@@ -1,6 +1,7 @@
 """`ops-mcp` itself over stdio: the real app behind the real transport, in both eras, and what it leaves in the ledger."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.test_fail_closed import fill, mounted
 from tests.test_pipes import HELLO, META, WAIT, Talk, clean, talking
 
 HERE = {"io.modelcontextprotocol/clientInfo": {"name": "test\u202eer", "version": "1"}}
@@ -88,3 +90,32 @@ def test_files_instead_of_pipes_are_served_by_the_sdks_transport(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     # The SDK cancels what is open at the end of a file, so the answer may be that; it is JSON-RPC and nothing else.
     assert [answer["id"] for answer in answers] == [1]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
+def test_a_read_whose_record_cannot_be_made_durable_is_refused_instead_and_costs_nothing(tmp_path: Path):
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    with mounted(state, "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs"):
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config" / "config.toml").write_text("[ledger]\nfree_space_floor_bytes = 0\n", encoding="utf-8")
+        with talking(module="ops_mcp", env=environment(tmp_path)) as talk:
+            for number in range(1, 4):
+                assert not ask(talk, number, "tools/call", name="services")["result"].get("isError")
+            filler = fill(state / "filler")
+            refused = [ask(talk, number, "tools/call", name="services")["result"] for number in range(4, 8)]
+            assert [reply["_meta"]["dev.ops-mcp/problem"]["code"] for reply in refused] == ["unavailable"] * 4
+            assert all(reply["isError"] and "structuredContent" not in reply for reply in refused)
+            assert "full" in refused[0]["content"][0]["text"]
+            assert "full" in ask(talk, 8, "tools/call", name="whoami")["result"]["structuredContent"]["trouble"]
+            filler.unlink()
+            assert not ask(talk, 9, "tools/call", name="services")["result"].get("isError")
+            talk.end()
+        admitted, settled = (
+            [r["call"] for r in ledger(tmp_path) if r["kind"] == f"call.{end}"] for end in ("admitted", "settled")
+        )
+        assert len(admitted) == len(set(admitted)) == 4
+        assert len(settled) == len(set(settled))
+        # The settlement that was waiting when the disk became full is lost, which leaves its call visibly unknown.
+        assert set(admitted[:2] + admitted[3:]) <= set(settled) <= set(admitted)

@@ -11,7 +11,7 @@ from ops_mcp.domain.releases import Deployment, DeploymentId, DeploymentState, P
 from ops_mcp.errors import Code, NotFound
 from ops_mcp.governance.redaction import plain
 from ops_mcp.ports import Ops
-from ops_mcp.tool import Result
+from ops_mcp.tool import Committed, Result
 
 POLL_SECONDS = 0.1
 
@@ -31,6 +31,7 @@ class DeploymentView(Result):
     ref: str
     content: str
     previous: str | None = None
+    replicas: int | None = None
     url: str | None = None
     created_at: datetime
     finished_at: datetime | None = None
@@ -102,6 +103,7 @@ def deployment_view(deployment: Deployment, *, final: bool) -> DeploymentView:
         ref=content.ref,
         content=content.identity,
         previous=deployment.previous,
+        replicas=deployment.release.replicas,
         url=deployment.url,
         created_at=deployment.created_at,
         finished_at=deployment.finished_at,
@@ -137,6 +139,23 @@ def planned(plan: Plan, verdict: Verdict) -> ChangeResult:
             hint=decisive.problem.hint if decisive.problem else "",
         ),
     )
+
+
+async def watched(committed: Committed, ops: Ops) -> ChangeResult:
+    """Follow a committed deployment until it is verified or has ended, within the call's deadline."""
+    return await _followed(committed, ops, until_final=False)
+
+
+async def ended(committed: Committed, ops: Ops) -> ChangeResult:
+    """Follow a committed deployment, or one that is being cancelled, to its end, within the call's deadline."""
+    return await _followed(committed, ops, until_final=True)
+
+
+async def _followed(committed: Committed, ops: Ops, *, until_final: bool) -> ChangeResult:
+    if committed.deployment is None:
+        raise NotFound("The first call with this key began or ended no deployment.", hint="Use a new key.")
+    found = await follow(committed.deployment, ops, ops.deadline_seconds, until_final=until_final)
+    return ChangeResult(deployment=deployment_view(found, final=is_final(found.state)), note=next_step(found))
 
 
 async def found_deployment(id: str, ops: Ops) -> Deployment:

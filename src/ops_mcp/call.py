@@ -32,11 +32,20 @@ GRACE_SECONDS = 5.0
 
 
 async def call(
-    app: App, credential: Credential, client: Client, name: str, arguments: JsonObject, *, progress: Progress = no_progress
+    app: App,
+    credential: Credential,
+    client: Client,
+    name: str,
+    arguments: JsonObject,
+    *,
+    progress: Progress = no_progress,
+    ahead: bool = False,
 ) -> Outcome:
     """Decide, record and carry out one call. Never raises an `OpsError`: what goes wrong is an outcome.
 
-    A cancelled caller cancels the handler, never a committed operation; the settlement is written all the same.
+    With `ahead` the caller promises to hold the answer back until `app.ledger.owed` says that its admission is durable; a read
+    of our own memory then goes on while the disk is still writing. A cancelled caller cancels the handler, never a committed
+    operation; the settlement is written all the same.
     """
     request = Request(
         app, credential, client, name, arguments, progress, CallId(app.new_id("call")), app.world(), app.rules(), app.redactor()
@@ -46,7 +55,8 @@ async def call(
         parsed = await parse(request)
         if isinstance(parsed, Denied):
             return _refused(request, parsed)
-        admission = await app.ledger.admit(parsed.call, credential, request.rules)
+        ahead = ahead and _may_go_on_before_it_is_durable(parsed.tool)
+        admission = await app.ledger.admit(parsed.call, credential, request.rules, ahead=ahead)
     except Unavailable as down:
         return await _answer_unrecorded(request, down)
     match admission:
@@ -56,6 +66,12 @@ async def call(
             return await _repeat(request, parsed, admission)
         case Admitted():
             return await _carry_out(request, parsed, admission)
+
+
+def _may_go_on_before_it_is_durable(tool: AnyTool) -> bool:
+    """Reads of our own memory that send nothing but their answer. Those that must answer also when the ledger cannot be written
+    have to know whether it can."""
+    return tool.effect is Effect.read and not (tool.open_world or tool.always_reachable or tool.answers_when_down)
 
 
 def _refuse_without_policy(request: Request) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,7 @@ from typing import Any, Self
 import anyio
 from mcp.server import Server
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCNotification, JSONRPCRequest
+from mcp.types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 from mcp_types import PARSE_ERROR
 
 from ops_mcp.framing import error_line, parse
@@ -34,13 +34,19 @@ _QUEUE_HIGH, _QUEUE_LOW = 256, 64
 
 
 async def serve(
-    server: Server[Any], wire: Wire, *, line_limit: int = LINE_LIMIT, ending: Callable[[], None] = lambda: None
+    server: Server[Any],
+    wire: Wire,
+    *,
+    line_limit: int = LINE_LIMIT,
+    ending: Callable[[], None] = lambda: None,
+    due: Callable[[JSONRPCResponse], Awaitable[JSONRPCResponse] | None] = lambda _: None,
 ) -> None:
     """Serve one client until its input ends or SIGTERM or SIGINT arrives. Open requests are settled before this returns.
 
-    `ending` is called once, when the end begins.
+    `ending` is called once, when the end begins; `due` as `Replies` has it.
     """
     replies = Replies(wire.write_fd)
+    replies.due = due
     lines = Lines(wire.read_fd, replies, line_limit=line_limit, ending=ending)
     try:
         with signals_end(lines):

@@ -114,7 +114,7 @@ class RunsCommands(Protocol):
 @runtime_checkable
 class Logs(Protocol):
     async def logs(self, placement: Placement, query: LogQuery) -> "Page[LogLine]":
-        """Lines of this deployment that match, newest first; text from strangers, unredacted. A cursor goes on with older ones."""
+        """Lines of this deployment that match, newest first; a stranger's text, unredacted. A cursor goes on with older ones."""
         ...
 
 

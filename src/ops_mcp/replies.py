@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -34,10 +34,14 @@ class Replies:
         self._all_answered: Callable[[], None] | None = None
         self._room = anyio.Event()
         self.more_to_come: Callable[[], bool] = lambda: False
+        self.due: Callable[[JSONRPCResponse], Awaitable[JSONRPCResponse] | None] = lambda _: None
+        """What a reply must wait for before it may leave, and what leaves then; None for one that may leave at once."""
         os.set_blocking(fd, False)
 
     async def send(self, item: SessionMessage, /) -> None:
         message = item.message
+        if isinstance(message, JSONRPCResponse) and (due := self.due(message)) is not None:
+            message = await due
         answers = message.id if isinstance(message, JSONRPCResponse | JSONRPCError) else None
         await self.send_line(encoded(message), answers=answers)
 

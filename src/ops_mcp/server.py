@@ -175,6 +175,14 @@ def _done(outcome: Done) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=outcome.text)], structured_content=outcome.result, _meta=meta)
 
 
+def withdrawn(result: JsonObject, problem: Problem) -> JsonObject:
+    """A reply to tools/call that must not leave after all, made into the refusal that leaves instead."""
+    kept = {name: value for name, value in result.items() if name != "structuredContent"}
+    meta = result.get("_meta")
+    told: JsonObject = {**(meta if isinstance(meta, dict) else {}), PROBLEM: problem.json_value()}
+    return {**kept, "content": [{"type": "text", "text": readable(problem)}], "isError": True, "_meta": told}
+
+
 def readable(problem: Problem) -> str:
     """A problem as text for a model: what was wrong, what to do next, and whether trying again can help."""
     lines = [f"{problem.code.value}: {problem.message}", problem.hint, _retry(problem)]

@@ -6,18 +6,21 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
 import anyio
 from mcp import stdio_server
+from mcp.types import JSONRPCResponse
 
 from ops_mcp import pipes
 from ops_mcp.call import call
 from ops_mcp.config import Config
-from ops_mcp.server import build, stdio_door
+from ops_mcp.errors import Unavailable
+from ops_mcp.server import CALL, build, stdio_door, withdrawn
 from ops_mcp.startup import open_app
+from ops_mcp.store.ledger import Admission, Ledger
 from ops_mcp.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -44,9 +47,24 @@ async def serve_stdio(
         # what a hundred calls in flight hold would cost each of them a tenth.
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
-        server = build(partial(call, opened.app), opened.app.tools, door=stdio_door(config.token))
-        await pipes.serve(server, wire, ending=_leave_soon)
+        server = build(partial(call, opened.app, ahead=True), opened.app.tools, door=stdio_door(config.token))
+        await pipes.serve(server, wire, ending=_leave_soon, due=partial(_due, opened.app.ledger))
         group.cancel_scope.cancel()
+
+
+def _due(ledger: Ledger, reply: JSONRPCResponse) -> Awaitable[JSONRPCResponse] | None:
+    """No answer leaves before its call's admission is durable; one whose admission failed leaves as a refusal."""
+    meta = reply.result.get("_meta")
+    durable = ledger.owed(meta[CALL]) if meta and CALL in meta else None
+    return None if durable is None else _once(durable, reply)
+
+
+async def _once(durable: "asyncio.Future[Admission]", reply: JSONRPCResponse) -> JSONRPCResponse:
+    try:
+        await durable
+    except Unavailable as down:
+        return reply.model_copy(update={"result": withdrawn(reply.result, down.problem)})
+    return reply
 
 
 async def _serve_files(config: Config, wake_worker: Callable[[], None]) -> None:

@@ -1,7 +1,9 @@
 """The one seam to SQL: every governed write is a unit of work queued to one writer thread; every other connection only reads.
 
 The writer commits whatever is waiting in one transaction (group commit). Processes take turns by an advisory lock beside the
-file, because closed-loop writers starve each other when SQLite's busy timeout alone decides who goes next.
+file, because closed-loop writers starve each other when SQLite's busy timeout alone decides who goes next. When nothing is
+waiting, a read's admission is judged where it was asked for, in the event loop's own thread, and the writer's thread only makes
+it durable, while the call already goes on (`write_ahead`).
 """
 
 import asyncio
@@ -10,13 +12,14 @@ import logging
 import os
 import queue
 import sqlite3
+import sys
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import aiosqlite
 import anyio
@@ -28,6 +31,11 @@ from ops_mcp.store.recent import Recent
 from ops_mcp.store.transaction import AnyWork, Row, SqlValue, Transaction, Work, Writing
 
 T = TypeVar("T")
+
+BUSY_SECONDS = 5.0
+"""How long the writer's thread waits for somebody who writes past the advisory lock."""
+
+_SHARING_SECONDS, _ALONE_SECONDS = 0.000_02, sys.getswitchinterval()
 
 LAZY_SECONDS = 0.010
 """How long a lazy write may wait for company."""
@@ -43,6 +51,12 @@ class Terms:
     free_space_floor_bytes: int = 0
 
 
+class Judged(NamedTuple):
+    """A batch that was judged in the event loop's thread and is to be committed."""
+
+    batch: Sequence[AnyWork]
+
+
 class Database:
     """The governed database of one process. Opening it never fails: what is wrong is said by each write and by `trouble`."""
 
@@ -51,7 +65,11 @@ class Database:
         self.terms = terms
         self.trouble = ""
         self._signer = signer
-        self._queue: queue.SimpleQueue[AnyWork | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[AnyWork | Judged | None] = queue.SimpleQueue()
+        self._handed = 0
+        """Units that the writer's thread has and has not reported yet: while there are none, it touches nothing of ours."""
+        self._lock = LockFile(path.with_suffix(".lock"))
+        self._writing: Writing | None = None
         self._later: list[AnyWork] = []
         self._recent = Recent()
         self._waiting: deque[tuple[float, AnyWork]] = deque()
@@ -103,13 +121,28 @@ class Database:
         done: asyncio.Future[T] = self._loop.create_future()
         work = Work(unit, done, vital)
         self._submit(work)
-        self._watch(work)
         try:
             return await done
         except asyncio.CancelledError:
             if not work.claim.acquire(blocking=False):
                 await self._finish_shielded(work)
             raise
+
+    async def write_ahead(self, unit: Callable[[Transaction], T]) -> "tuple[T, Work[T] | None]":
+        """Like `write` for a short unit, but where it can be judged at once its value comes before it is durable, with the work
+        whose `done` tells when it is, or raises `Unavailable` when it is not to be. Nothing that follows may leave before that.
+        """
+        if self._handed or self._writing is None:
+            return await self.write(unit), None
+        done: asyncio.Future[T] = self._loop.create_future()
+        work = Work(unit, done, vital=False)
+        batch = [*self._taken_later(), work]
+        if not self._judged_here(batch, self._writing):
+            self._hand(batch)
+            self._watch(work)
+        if work.finished and work.error is None and not done.done():
+            return cast(T, work.value), work
+        return await done, None
 
     def write_later(self, unit: Callable[[Transaction], object]) -> None:
         """Queue a vital unit to ride in the next batch, within 10 ms. A crash before that loses it; failures are logged."""
@@ -138,16 +171,57 @@ class Database:
             self._expiry = self._loop.call_at(self._waiting[0][0], self._expire)
 
     def _submit(self, work: AnyWork) -> None:
-        self._flush()
-        self._queue.put(work)
+        self._hand([*self._taken_later(), work])
+        self._watch(work)
 
     def _flush(self) -> None:
+        self._hand(self._taken_later())
+
+    def _taken_later(self) -> list[AnyWork]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for work in self._later:
+        taken, self._later = self._later, []
+        return taken
+
+    def _hand(self, batch: Sequence[AnyWork]) -> None:
+        self._handed += len(batch)
+        for work in batch:
             self._queue.put(work)
-        self._later.clear()
+
+    def _judged_here(self, batch: Sequence[AnyWork], writing: Writing) -> bool:
+        """Judge a batch in this thread, where nobody must be waited for; committing it is the writer's."""
+        if not self._begun_here(writing):
+            return False
+        try:
+            _refuse_below_floor(batch, self.path, self.terms.free_space_floor_bytes)
+            writing.judge(batch)
+            self._recent.seen(writing.state)
+        except Exception as error:  # noqa: BLE001  as in the writer's thread: it goes to whoever waits
+            self._fail(writing, batch, error)
+            self._lock.give_back()
+            _resolve(batch)
+            return True
+        self._handed += len(batch)
+        # The writer needs the interpreter for an instant to begin its wait for the disk; by default it would get it only when
+        # this thread rests, and nothing would be gained.
+        sys.setswitchinterval(_SHARING_SECONDS)
+        self._queue.put(Judged(batch))
+        return True
+
+    def _begun_here(self, writing: Writing) -> bool:
+        """Whether the transaction could be begun without waiting. What speaks against it, the writer's thread meets it too."""
+        try:
+            if not self._lock.take_if_free():
+                return False
+        except OSError:
+            return False
+        try:
+            writing.begin(seconds=0)
+        except sqlite3.Error:
+            self._lock.give_back()
+            return False
+        return True
 
     async def _open_reader(self) -> aiosqlite.Connection:
         if self._reader is None:
@@ -180,27 +254,44 @@ class Database:
     # Everything below runs in the writer thread.
 
     def _write_forever(self) -> None:
-        writing: Writing | None = None
-        with contextlib.closing(LockFile(self.path.with_suffix(".lock"))) as lock:
+        with contextlib.closing(self._lock):
             while True:
-                batch, last = self._next_batch()
+                judged, batch, last = self._next_batch()
+                if judged is not None:
+                    self._finish_batch(judged.batch, self._commit)
                 if batch:
-                    try:
-                        with lock:
-                            writing = writing or self._begin()
-                            _refuse_below_floor(batch, self.path, self.terms.free_space_floor_bytes)
-                            writing.commit(batch)
-                            self._recent.seen(writing.state)
-                        self.trouble = ""
-                    except Exception as error:  # noqa: BLE001  without the writer every later call would wait for good
-                        writing = self._fail(writing, batch, error)
-                    self._report(batch)
+                    self._finish_batch(batch, lambda batch=batch: self._write_batch(batch))
                 if last:
                     break
-        if writing is not None:
-            writing.connection.close()
+        if self._writing is not None:
+            self._writing.connection.close()
 
-    def _begin(self) -> Writing:
+    def _finish_batch(self, batch: Sequence[AnyWork], finish: Callable[[], None]) -> None:
+        try:
+            try:
+                finish()
+            finally:
+                self._lock.give_back()
+            self.trouble = ""
+        except Exception as error:  # noqa: BLE001  without the writer every later call would wait for good
+            self._fail(self._writing, batch, error)
+        self._report(batch)
+
+    def _write_batch(self, batch: Sequence[AnyWork]) -> None:
+        self._lock.take()
+        if self._writing is None:
+            self._writing = self._opened()
+        self._writing.begin(seconds=BUSY_SECONDS)
+        _refuse_below_floor(batch, self.path, self.terms.free_space_floor_bytes)
+        self._writing.judge(batch)
+        self._commit()
+
+    def _commit(self) -> None:
+        if self._writing is not None:
+            self._writing.commit()
+            self._recent.seen(self._writing.state)
+
+    def _opened(self) -> Writing:
         connection = connect(self.path)
         try:
             return Writing(connection, self._signer(connection))
@@ -208,17 +299,20 @@ class Database:
             connection.close()
             raise
 
-    def _next_batch(self) -> tuple[list[AnyWork], bool]:
+    def _next_batch(self) -> tuple["Judged | None", list[AnyWork], bool]:
+        """What was judged elsewhere, if anything was: it came first; then what is waiting; and whether that was the last."""
         waiting = [self._queue.get()]
         with contextlib.suppress(queue.Empty):
             while True:
                 waiting.append(self._queue.get_nowait())
-        return [w for w in waiting if w is not None], None in waiting
+        judged = waiting[0] if isinstance(waiting[0], Judged) else None
+        return judged, [w for w in waiting if isinstance(w, Work)], None in waiting
 
     def _fail(self, writing: Writing | None, batch: Sequence[AnyWork], error: Exception) -> None:
         """Nothing of the batch was committed. The connection is dropped, so that the next batch looks again."""
         failure = _closed(error) if isinstance(error, OpsError) else unavailable(error)
         self.trouble = failure.message
+        self._writing = None
         for work in batch:
             work.claim.acquire(blocking=False)
             work.finish(None, failure)
@@ -231,7 +325,12 @@ class Database:
             if work.done is None and work.error is not None:
                 log.error("a settlement could not be written: %s", work.error)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(_resolve, batch)
+            self._loop.call_soon_threadsafe(self._reported, batch)
+
+    def _reported(self, batch: Sequence[AnyWork]) -> None:
+        sys.setswitchinterval(_ALONE_SECONDS)
+        self._handed -= len(batch)
+        _resolve(batch)
 
 
 def unavailable(error: Exception) -> Unavailable:

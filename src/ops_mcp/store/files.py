@@ -13,12 +13,14 @@ def connect(path: Path) -> sqlite3.Connection:
     """The writer's connection, at this release's schema. A file that exists keeps its mode, but for what others may do."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _keep_private(path)
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5.0)
+    # Its batches run in the event loop's thread or in the writer's, never in both at once.
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5.0, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         prepare(connection, SCHEMA_VERSION)
+        connection.execute("PRAGMA busy_timeout = 0")  # who waits for another writer decides where: see Database
     except BaseException:
         connection.close()
         raise
@@ -43,13 +45,24 @@ class LockFile:
         self._path = path
         self._file: int | None = None
 
-    def __enter__(self) -> None:
+    def take(self) -> None:
+        """Wait for our turn."""
+        fcntl.flock(self._opened(), fcntl.LOCK_EX)
+
+    def take_if_free(self) -> bool:
+        try:
+            fcntl.flock(self._opened(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _opened(self) -> int:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        return self._file
 
-    def __exit__(self, *_: object) -> None:
+    def give_back(self) -> None:
         if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 

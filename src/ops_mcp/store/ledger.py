@@ -1,5 +1,6 @@
 """The ledger's three transactions for a call: admit, commit, settle. Each judges, writes and records in one unit of work."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
@@ -19,6 +20,7 @@ from ops_mcp.store.counters import Allowance
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.records import admission_of, asked_of, budget_name, record_of, warn
 from ops_mcp.store.settlement import Settlement, penalise, settle
+from ops_mcp.store.transaction import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,30 @@ class Ledger:
         self._database = database
         self._callers = callers
         self._holder = holder
+        self._owed: dict[str, Work[Admission]] = {}
 
-    async def admit(self, call: Call, credential: Credential, rules: Rules) -> Admission:
-        """Find the caller, the key and the history, decide, record and reserve. Raises `Unavailable` when it cannot."""
-        return await self._database.write(lambda tx: self._admit(tx, call, credential, rules))
+    async def admit(self, call: Call, credential: Credential, rules: Rules, *, ahead: bool = False) -> Admission:
+        """Find the caller, the key and the history, decide, record and reserve. Raises `Unavailable` when it cannot.
+
+        With `ahead` the admission may not be durable yet. Only a read of our own memory may go on then, and no answer to it may
+        leave before `owed` says so.
+        """
+        if not ahead:
+            return await self._database.write(lambda tx: self._admit(tx, call, credential, rules))
+        admission, work = await self._database.write_ahead(lambda tx: self._admit(tx, call, credential, rules))
+        if work is not None and work.done is not None:
+            self._owed[call.id] = work
+            work.done.add_done_callback(lambda done: self._paid(call.id, done))
+        return admission
+
+    def owed(self, call: str) -> "asyncio.Future[Admission] | None":
+        """What an answer to this call must wait for: it ends when the admission is durable, or raises `Unavailable`."""
+        work = self._owed.pop(call, None)
+        return work.done if work else None
+
+    def _paid(self, call: str, done: "asyncio.Future[Admission]") -> None:
+        if done.cancelled() or done.exception() is None:
+            self._owed.pop(call, None)
 
     async def refuse(self, call: Call, credential: Credential, problem: Problem) -> Denied:
         """Record a call that never became one: unknown tool, malformed arguments, unknown environment."""
@@ -118,8 +140,12 @@ class Ledger:
         await self._database.write(lambda tx: settle(tx, settlement), vital=True)
 
     def settle_later(self, settlement: Settlement) -> None:
-        """Record how a read came out, in the next batch; a crash in between leaves the call visibly unknown."""
-        self._database.write_later(lambda tx: settle(tx, settlement))
+        """Record how a read came out, in the next batch; a crash in between leaves the call visibly unknown.
+
+        An admission that did not become durable after all is not settled: what it reserved went with it.
+        """
+        owed = self._owed.get(settlement.call.id)
+        self._database.write_later(lambda tx: None if owed is not None and owed.error is not None else settle(tx, settlement))
 
     def _admit(self, tx: Transaction, call: Call, credential: Credential, rules: Rules) -> Admission:
         self._callers.refresh(tx)

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _CONNECTIONS = itertools.count()
 
+_BUSY_PAUSE_SECONDS, _AGAIN_SECONDS = 0.002, 0.1
+
 LEDGER_ROWS = 300
 """Most ledger rows in one INSERT; SQLite takes 32,766 parameters."""
 
@@ -137,30 +139,60 @@ class Writing:
         # Unlike that of any connection before: one that failed at its COMMIT takes back what was remembered across it, too.
         self._undone = next(_CONNECTIONS) << 32
         self._known: _Known | None = None
+        self._after: _Known | None = None
+        self._wrote = False
         self.state = time.monotonic_ns()
-        """Another number whenever readers may find something else, also when the connection was opened anew."""
+        """Another number whenever readers may find something else, also when the connection was opened anew. While a batch is
+        judged it is that of what readers find until then."""
 
-    def commit(self, batch: Sequence[AnyWork]) -> None:
-        """Run every unit that its caller has not abandoned, and commit. When one fails, all run again, each in a savepoint."""
+    def begin(self, *, seconds: float) -> None:
+        """Begin the batch's transaction, waiting that long for somebody who writes past the advisory lock, as a person may.
+
+        Raises `sqlite3.OperationalError` when the time is over; nothing has changed then.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= until:
+                    raise
+                time.sleep(_BUSY_PAUSE_SECONDS)
+            else:
+                return
+
+    def judge(self, batch: Sequence[AnyWork]) -> None:
+        """Run every unit that its caller has not abandoned; nothing is durable before `commit`. When one fails, all run again,
+        each in a savepoint."""
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
             # Not before: while another process holds the database, callers may still abandon their work when their time is up.
             taken = [work for work in batch if work.claim.acquire(blocking=False)]
-            after = self._run_together(taken)
-            if after is None:
+            self._after = self._run_together(taken)
+            if self._after is None:
                 self._undo()
-                self.connection.execute("BEGIN IMMEDIATE")
+                self.begin(seconds=_AGAIN_SECONDS)
                 self._run_apart(taken)
-            self.connection.execute("COMMIT")
-            self._known = after
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._undo()
+            self._give_up()
             raise
+
+    def commit(self) -> None:
+        """Make what was judged durable."""
+        try:
+            self.connection.execute("COMMIT")
+            self._known, self._after = self._after, None
+            self.state, self._wrote = self.state + self._wrote, False
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._undo()
 
     def _undo(self) -> None:
         self._undone += 1
-        self._known = None
+        self._known = self._after = None
         self.connection.execute("ROLLBACK")
 
     def _begin(self) -> _Known:
@@ -191,11 +223,12 @@ class Writing:
                 raise
             return None
         self._sign(known.head, transaction.head)
-        self.state += transaction.wrote
+        self._wrote = transaction.wrote
         return known._replace(head=transaction.head)
 
     def _run_apart(self, batch: Sequence[AnyWork]) -> None:
         before = head = self._begin().head
+        self._wrote = True
         for work in batch:
             self.connection.execute("SAVEPOINT unit")
             transaction = Transaction(self.connection, head, self._undone, {})

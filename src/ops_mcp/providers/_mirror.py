@@ -16,9 +16,11 @@ from anyio.abc import ByteReceiveStream, Process
 
 from ops_mcp.domain.releases import Content
 from ops_mcp.errors import DeadlineExceeded, InvalidArguments, NotConfigured, NotFound, ProviderError
-from ops_mcp.providers.local.home import locked
-from ops_mcp.providers.local.processes import end_group
+from ops_mcp.providers._locks import locked
+from ops_mcp.providers._processes import end_group
+from ops_mcp.providers._source import GitSource
 
+GIT_SECONDS = 40.0
 _SETTINGS = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -90,10 +92,17 @@ class Mirror:
             return False
         return bool(await self._git("rev-parse", "--verify", "--quiet", "--end-of-options", commit + "^{commit}", misses=True))
 
-    def archive(self, commit: str) -> subprocess.Popen[bytes]:
-        """A running `git archive` whose standard output is the tar; the caller ends it."""
+    async def holds_directory(self, commit: str, below: str) -> bool:
+        """Whether the commit, which is here, has a directory of that path."""
+        if not _FULL.match(commit):
+            return False
+        return await self._git("cat-file", "-t", f"{commit}:{below.strip('/')}", misses=True) == "tree"
+
+    def archive(self, commit: str, *, below: str = "") -> subprocess.Popen[bytes]:
+        """A running `git archive` whose standard output is the tar, of a directory of the commit or all; the caller ends it."""
+        tree = f"{commit}:{below.strip('/')}" if below else commit
         return subprocess.Popen(
-            _command("-C", str(self.path), "archive", "--format=tar", commit, "--"),
+            _command("-C", str(self.path), "archive", "--format=tar", tree, "--"),
             env=_environment(), cwd=self.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
@@ -147,6 +156,12 @@ class Mirror:
 
     async def _git(self, *arguments: str, misses: bool = False) -> str:
         return await run_git(["-C", str(self.path), *arguments], cwd=self.path, seconds=self.seconds, misses=misses)
+
+
+def mirror_of(source: GitSource, *, state_dir: Path, allowed_refs: tuple[str, ...], seconds: float = GIT_SECONDS) -> Mirror:
+    """The mirror of `source`, the same one for every provider. `allowed_refs` are the binding's own, or else the setting's."""
+    path = mirror_path(state_dir / "mirrors", source.url)
+    return Mirror(path=path, url=source.url, allowed_refs=allowed_refs, seconds=seconds)
 
 
 def mirror_path(directory: Path, url: str) -> Path:

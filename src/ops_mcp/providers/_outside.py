@@ -81,7 +81,9 @@ class Outside:
             raise ProviderError(f"{self.kind} did not answer in time.", hint="Try again later.", temporary=True) from error
         except httpx2.TransportError as error:
             raise ProviderError(
-                f"{self.kind} cannot be reached: {type(error).__name__}.", hint="Check the network, then try again.", temporary=True
+                f"{self.kind} cannot be reached: {type(error).__name__}.",
+                hint="Check the network, then try again.",
+                temporary=True,
             ) from error
         refuse_failure(self.kind, found, self.clock())
         return Answer(found.status_code, found.headers, _json(found))
@@ -125,7 +127,7 @@ def refuse_other_host(kind: str, url: str, hosts: frozenset[str]) -> None:
     if named in _LOOPBACK or (parts.scheme in ("https", "wss") and named in hosts):
         return
     raise NotConfigured(
-        f"[providers.{kind}] api is no address for its tokens.", hint=f"Allowed: https://{sorted(hosts)[0]}, or loopback."
+        f"[providers.{kind}] api is no address for its tokens.", hint=f"Allowed: https://{min(hosts)}, or loopback."
     )
 
 
@@ -177,5 +179,3 @@ def _json(found: "httpx2.Response") -> Any:
         return found.json() if found.content else None
     except ValueError:
         return None
-
-

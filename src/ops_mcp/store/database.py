@@ -27,10 +27,14 @@ import anyio
 from ops_mcp.errors import OpsError, Unavailable
 from ops_mcp.store.chain import Signer
 from ops_mcp.store.files import LockFile, connect
+from ops_mcp.store.outages import closed, unavailable
 from ops_mcp.store.recent import Recent
 from ops_mcp.store.transaction import AnyWork, Row, SqlValue, Transaction, Work, Writing
 
 T = TypeVar("T")
+
+QUIET = 3
+"""Most units in a batch of somebody who calls one at a time: an admission, and settlements of calls before it."""
 
 BUSY_SECONDS = 5.0
 """How long the writer's thread waits for somebody who writes past the advisory lock."""
@@ -68,6 +72,8 @@ class Database:
         self._queue: queue.SimpleQueue[AnyWork | Judged | None] = queue.SimpleQueue()
         self._handed = 0
         """Units that the writer's thread has and has not reported yet: while there are none, it touches nothing of ours."""
+        self._crowd = 0
+        """Units in the batch before: in a crowd everybody is served sooner by larger batches."""
         self._lock = LockFile(path.with_suffix(".lock"))
         self._writing: Writing | None = None
         self._later: list[AnyWork] = []
@@ -132,7 +138,7 @@ class Database:
         """Like `write` for a short unit, but where it can be judged at once its value comes before it is durable, with the work
         whose `done` tells when it is, or raises `Unavailable` when it is not to be. Nothing that follows may leave before that.
         """
-        if self._handed or self._writing is None:
+        if self._handed or self._crowd > QUIET or self._writing is None:
             return await self.write(unit), None
         done: asyncio.Future[T] = self._loop.create_future()
         work = Work(unit, done, vital=False)
@@ -310,7 +316,7 @@ class Database:
 
     def _fail(self, writing: Writing | None, batch: Sequence[AnyWork], error: Exception) -> None:
         """Nothing of the batch was committed. The connection is dropped, so that the next batch looks again."""
-        failure = _closed(error) if isinstance(error, OpsError) else unavailable(error)
+        failure = closed(error) if isinstance(error, OpsError) else unavailable(error)
         self.trouble = failure.message
         self._writing = None
         for work in batch:
@@ -330,35 +336,8 @@ class Database:
     def _reported(self, batch: Sequence[AnyWork]) -> None:
         sys.setswitchinterval(_ALONE_SECONDS)
         self._handed -= len(batch)
+        self._crowd = len(batch)
         _resolve(batch)
-
-
-def unavailable(error: Exception) -> Unavailable:
-    """An outside storage error in ops-mcp's own words."""
-    text = str(error) if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
-    known = {
-        "database is locked": "another process holds the database",
-        "attempt to write a readonly database": "the database file is read-only",
-        "database or disk is full": "the disk is full",
-        "disk I/O error": "the disk reports an I/O error",
-        "file is not a database": "the database file is corrupt",
-        "database disk image is malformed": "the database file is corrupt",
-        "unable to open database file": "the database file cannot be opened",
-        "Read-only file system": "the database file is read-only",
-        "Permission denied": "the database file is read-only",
-        "No space left on device": "the disk is full",
-    }
-    why = next((said for shown, said in known.items() if shown in text), text)
-    return Unavailable(
-        f"The ledger cannot be written: {why}.",
-        hint="Nothing that changes anything runs until this is mended. An operator can run `ops-mcp doctor`.",
-        retry_after_seconds=5.0,
-    )
-
-
-def _closed(error: OpsError) -> Unavailable:
-    """Whatever keeps the ledger from being opened, a key that cannot be used too, means that it is unavailable."""
-    return error if isinstance(error, Unavailable) else Unavailable(error.message, hint=error.hint, details=error.details)
 
 
 def _refuse_below_floor(batch: Sequence[AnyWork], path: Path, floor: int) -> None:

@@ -1,6 +1,6 @@
 """A worker that deploys and then holds still where it is told, so that a test can kill it exactly there.
 
-Run as `python -m tests.providers.local.caller ROOT HOLD_AT DEPLOYMENT REPLACES MODE RUNS` with a release on standard input.
+Run as `python -m tests.providers.local.caller ROOT HOLD_AT REPLACES MODE RUNS` with a placement on standard input.
 """
 
 import sys
@@ -8,22 +8,22 @@ from pathlib import Path
 
 import anyio
 
-from ops_mcp.domain.releases import DeploymentId, Release
-from tests.providers.local.fakes import World
+from ops_mcp.domain.releases import Placement
+from tests.providers.local.fakes import World, at
 
 
 async def main() -> None:
-    root, hold_at, deployment, replaces, mode, runs = sys.argv[1:7]
+    root, hold_at, replaces, mode, runs = sys.argv[1:6]
     world = World(root=Path(root), runs=Path(runs), mode=mode)
 
-    async def narrate(doing: str) -> None:
+    async def tell(doing: str, *, handle: str = "") -> None:
         say(doing)
         if doing == hold_at:
             await anyio.sleep_forever()
 
-    local = world.installation(narrate=narrate)
-    release = Release.model_validate_json(sys.stdin.readline())
-    await local.deploy(release, DeploymentId(deployment), replaces=None if replaces == "-" else DeploymentId(replaces))
+    placement = Placement.model_validate_json(sys.stdin.readline())
+    ends = None if replaces == "-" else at(placement.release.binding, replaces)
+    await world.local.deploy(placement, replaces=ends, tell=tell)
     say("done")
     await anyio.sleep_forever()
 

@@ -16,13 +16,14 @@ from pathlib import Path
 import anyio
 
 from ops_mcp.config import Isolation
+from ops_mcp.domain.observations import LogQuery
 from ops_mcp.domain.places import Binding, EnvironmentName, ServiceName
-from ops_mcp.domain.releases import DeploymentId, Observed, Release
+from ops_mcp.domain.releases import Content, DeploymentId, Observed, Placement, Release
 from ops_mcp.providers.local import processes
 from ops_mcp.providers.local.home import Desk
 from ops_mcp.providers.local.isolation import MARK
 from ops_mcp.providers.local.observing import tree_of
-from ops_mcp.providers.local.place import Local
+from ops_mcp.providers.local.place import Local, in_silence
 from ops_mcp.values import Json, Secret
 
 SERVICE = """
@@ -35,6 +36,8 @@ class Page(BaseHTTPRequestHandler):
 print("serving", WORD, flush=True)
 HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Page).serve_forever()
 """
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -54,7 +57,7 @@ class World:
         self.port = free_port()
         self.local = self.installation()
 
-    def installation(self, **changes: object) -> Local:
+    def installation(self) -> Local:
         (self.root / "config").mkdir(exist_ok=True)
         (self.root / "state").mkdir(mode=0o700, exist_ok=True)
         return Local(
@@ -62,11 +65,10 @@ class World:
             config_dir=self.root / "config",
             isolation=Isolation.model_validate({"mode": self.mode}),
             secret=lambda reference: Secret(self.secrets[reference]),
-            clock=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            clock=lambda: NOW,
             new_nonce=lambda: f"nonce-{os.getpid()}-{next(self.numbers)}",
             beside=lambda: self.beside,
             runs_dir=self.runs if self.mode == "uid" else None,
-            **changes,  # type: ignore[arg-type]
         )
 
     def repository(self, files: Mapping[str, str] | None = None, *, name: str = "repository") -> Path:
@@ -105,25 +107,36 @@ class World:
     async def release(self, binding: Binding, ref: str | None = None) -> Release:
         return Release(content=await self.local.resolve(binding, ref), binding=binding)
 
+    async def placement(self, binding: Binding, deployment: str, *, ref: str | None = None) -> Placement:
+        """The deployment as a plan for what the source holds now would make it."""
+        return placed(await self.release(binding, ref), deployment)
+
+    async def deploy(self, binding: Binding, deployment: str, *, replaces: str | None = None, ref: str | None = None) -> Observed:
+        placement = await self.placement(binding, deployment, ref=ref)
+        ends = at(binding, replaces) if replaces else None
+        return await self.local.deploy(placement, replaces=ends, tell=in_silence)
+
     async def up(self, binding: Binding, deployment: str, *, ref: str | None = None, replaces: str | None = None) -> Observed:
         """Deploy and wait until the release answers."""
-        release = await self.release(binding, ref)
-        ends = DeploymentId(replaces) if replaces else None
-        await self.local.deploy(release, DeploymentId(deployment), replaces=ends)
+        await self.deploy(binding, deployment, replaces=replaces, ref=ref)
         return await self.seen(binding, deployment, lambda observed: observed.answers is True)
 
     async def seen(
         self, binding: Binding, deployment: str, wanted: Callable[[Observed], bool], *, seconds: float = 15
     ) -> Observed:
         """What is observed once it is as wanted; fails with the last observation otherwise."""
-        observed = await self.local.status(binding, DeploymentId(deployment))
+        observed = await self.local.status(at(binding, deployment))
         ends_at = time.monotonic() + seconds
         while not wanted(observed) and time.monotonic() < ends_at:
             await anyio.sleep(0.02)
-            observed = await self.local.status(binding, DeploymentId(deployment))
-        tail = await self.local.tail(binding, DeploymentId(deployment), 20)
-        assert wanted(observed), (observed, tail)
+            observed = await self.local.status(at(binding, deployment))
+        assert wanted(observed), (observed, await self.texts(binding, deployment))
         return observed
+
+    async def texts(self, binding: Binding, deployment: str) -> list[str]:
+        """The newest lines, oldest first."""
+        found = await self.local.logs(at(binding, deployment), LogQuery())
+        return [line.text for line in reversed(found.items)]
 
     def tree(self, deployment: str) -> list[int]:
         """Keeper, service and whatever they started."""
@@ -157,6 +170,15 @@ class World:
             if started is not None:
                 processes.send(tree_of(started), signal.SIGKILL)
             processes.send(processes.marked(MARK, desk.mark), signal.SIGKILL)
+
+
+def placed(release: Release, deployment: str) -> Placement:
+    return Placement(deployment=DeploymentId(deployment), release=release, asked_at=NOW)
+
+
+def at(binding: Binding, deployment: str) -> Placement:
+    """A deployment of which only its place matters: what it runs is looked up there."""
+    return placed(Release(content=Content(identity="0" * 40), binding=binding), deployment)
 
 
 @contextmanager

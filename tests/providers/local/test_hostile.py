@@ -12,8 +12,9 @@ from ops_mcp.domain.releases import DeploymentId, Presence
 from ops_mcp.errors import InvalidArguments, NotFound, OpsError
 from ops_mcp.providers.local import trees
 from ops_mcp.providers.local.isolation import Mode, python_for
+from ops_mcp.providers.local.place import in_silence
 from ops_mcp.values import Json
-from tests.providers.local.fakes import World, commit, git
+from tests.providers.local.fakes import World, commit, git, placed
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +74,7 @@ async def test_a_hostile_service_finds_no_token_no_state_no_configuration_and_no
     binding = confined.binding(confined.repository({"app.py": THIEF}), run=["{python}", "app.py", *places], port=None)
     release = await confined.release(binding)
     with token_holder():
-        await confined.local.deploy(release, ONE, replaces=None)
+        await confined.local.deploy(placed(release, ONE), replaces=None, tell=in_silence)
         observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert observed.untrusted_tail == ("SEEN []",)
 
@@ -90,7 +91,7 @@ async def test_a_hostile_build_finds_nothing_and_gets_no_secret_of_the_service(c
     build: list[Json] = ["{python}", "-c", code, *places]
     binding = confined.binding(confined.repository(files), build=build, port=None, secrets={"KEY": "key"})
     with token_holder():
-        await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
+        await confined.deploy(binding, ONE)
         observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert observed.untrusted_tail == ("SEEN []",)
 
@@ -99,7 +100,7 @@ async def test_the_thief_finds_the_loot_when_nothing_confines_it(plain: World) -
     """The guard shown to fail: without isolation the same program does see what is planted."""
     places = planted(plain)
     binding = plain.binding(plain.repository({"app.py": THIEF}), run=["{python}", "app.py", *places], port=None)
-    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    await plain.deploy(binding, ONE)
     observed = await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert "config/secrets/key" in observed.untrusted_tail[-1]
 
@@ -109,7 +110,7 @@ async def test_the_file_system_of_a_service_under_bubblewrap_is_a_short_list(con
         pytest.skip("another uid sees the host's file system, as far as it may read it")
     code = "import os\nfor folder in ('/', '/etc', '/tmp', '/data'): print(*sorted(os.listdir(folder)), flush=True)\n"
     binding = confined.binding(confined.repository({"app.py": code}), port=None)
-    await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
+    await confined.deploy(binding, ONE)
     observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     root, etc, temporary, data = (set(line.split()) for line in observed.untrusted_tail)
     system = {"app", "bin", "data", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp", "usr"}
@@ -127,7 +128,7 @@ async def test_a_confined_service_sees_no_process_but_its_own_under_bubblewrap(c
         "print(seen == [1, os.getpid()], os.path.exists('/proc/1/root/home'), flush=True)\n"
     )
     binding = confined.binding(confined.repository({"app.py": code}), port=None)
-    await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
+    await confined.deploy(binding, ONE)
     observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert observed.untrusted_tail == ("True False",)
 
@@ -143,7 +144,7 @@ async def test_a_confined_service_cannot_signal_the_server_and_gains_no_privileg
         "      [l.split()[1] for l in open('/proc/self/status') if l.startswith(('CapEff', 'CapPrm'))], flush=True)\n"
     )
     binding = confined.binding(confined.repository({"app.py": code}), port=None)
-    await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
+    await confined.deploy(binding, ONE)
     observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert observed.untrusted_tail == ("True True ['0000000000000000', '0000000000000000']",)
 
@@ -172,7 +173,7 @@ async def test_hooks_filters_fsmonitor_and_attributes_of_a_repository_run_nothin
     binding = plain.binding(repository, port=None)
     release = await plain.release(binding)
     assert release.content.identity == commit_id
-    await plain.local.deploy(release, ONE, replaces=None)
+    await plain.local.deploy(placed(release, ONE), replaces=None, tell=in_silence)
     await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert not trap.exists()
     (made,) = plain.root.glob("state/local/web/sandbox/releases/*")
@@ -196,7 +197,7 @@ async def test_submodules_are_not_fetched(plain: World) -> None:
     git(repository, "submodule", "add", "-q", str(inner), "inner")
     git(repository, "commit", "-q", "-m", "with a submodule")
     binding = plain.binding(repository, port=None)
-    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    await plain.deploy(binding, ONE)
     (made,) = plain.root.glob("state/local/web/sandbox/releases/*")
     assert not (made / "inner" / "secret.txt").exists()
 
@@ -209,7 +210,7 @@ async def test_links_that_lead_out_of_a_repository_are_refused(plain: World, tar
     git(repository, "commit", "-q", "-m", "a link")
     binding = plain.binding(repository, port=None)
     with pytest.raises(InvalidArguments, match="leads out of the release"):
-        await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+        await plain.deploy(binding, ONE)
     assert list(plain.root.glob("state/local/web/sandbox/releases/*")) == []
 
 
@@ -219,7 +220,7 @@ async def test_links_inside_a_repository_are_kept(plain: World) -> None:
     git(repository, "add", "-A")
     git(repository, "commit", "-q", "-m", "a link")
     binding = plain.binding(repository, port=None)
-    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    await plain.deploy(binding, ONE)
     observed = await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert observed.untrusted_tail == ("one",)
 
@@ -355,7 +356,7 @@ async def test_what_a_build_leaves_behind_is_sealed_whatever_it_did_to_it(confin
     binding = confined.binding(
         confined.repository({"app.py": "print('ok', flush=True)"}), build=["{python}", "-c", code], port=None
     )
-    await confined.local.deploy(await confined.release(binding), ONE, replaces=None)
+    await confined.deploy(binding, ONE)
     observed = await confined.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert observed.untrusted_tail == ("ok",)
     (made,) = [p for root in (confined.root, confined.runs) for p in root.glob("**/web/sandbox/releases/*")]

@@ -12,6 +12,7 @@ import pytest
 from ops_mcp.domain.releases import DeploymentId, Presence
 from ops_mcp.providers.local import keeper
 from ops_mcp.providers.local.home import Desk
+from ops_mcp.providers.local.lines import tail
 from tests.providers.local.fakes import World
 
 pytestmark = pytest.mark.anyio
@@ -23,25 +24,25 @@ KEEPER = Path(keeper.__file__).parent
 async def test_output_is_rotated_long_lines_are_cut_and_the_tail_spans_files(plain: World) -> None:
     code = "import sys\nfor n in range(60000): print('line', n, 'x' * 200)\nprint('y' * 100000)\nsys.stdout.write('no newline')\n"
     binding = plain.binding(plain.repository({"app.py": code}), port=None)
-    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    await plain.deploy(binding, ONE)
     await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     logs = list((plain.root / "state/local/web/sandbox/deployments/dep_1/logs").iterdir())
     assert 1 < len(logs) <= 5
     assert all(log.stat().st_size < (2 << 20) + 40_000 for log in logs)
-    tail = list(await plain.local.tail(binding, ONE, 12_000))
-    assert len(tail) == 12_000
-    assert tail[-1] == "no newline"
-    assert tail[-2].startswith("yyy")
-    assert len(tail[-2]) <= 2000
-    assert tail[0].startswith("line ")
-    numbers = [int(line.split()[1]) for line in tail[:-2]]
+    newest = tail(plain.logs(ONE), 12_000)
+    assert len(newest) == 12_000
+    assert newest[-1] == "no newline"
+    assert newest[-2].startswith("yyy")
+    assert len(newest[-2]) <= 2000
+    assert newest[0].startswith("line ")
+    numbers = [int(line.split()[1]) for line in newest[:-2]]
     assert numbers == list(range(60_000 - len(numbers), 60_000))
 
 
 async def test_bytes_that_are_no_text_do_not_break_the_tail(plain: World) -> None:
     code = "import sys\nsys.stdout.buffer.write(b'\\xff\\xfe\\x00 odd\\n')\n"
     binding = plain.binding(plain.repository({"app.py": code}), port=None)
-    await plain.local.deploy(await plain.release(binding), ONE, replaces=None)
+    await plain.deploy(binding, ONE)
     observed = await plain.seen(binding, ONE, lambda o: o.presence is Presence.exited)
     assert observed.untrusted_tail[0].endswith(" odd")
 

@@ -12,9 +12,10 @@ import anyio
 import pytest
 
 from ops_mcp.domain.releases import DeploymentId, Presence, Release
+from ops_mcp.providers._waiting import until
 from ops_mcp.providers.local.keeper.kin import everything_below
-from ops_mcp.providers.local.waiting import until
-from tests.providers.local.fakes import SERVICE, World, alive, commit
+from ops_mcp.providers.local.place import in_silence
+from tests.providers.local.fakes import SERVICE, World, alive, at, commit, placed
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +32,6 @@ def caller(world: World, release: Release, *, hold_at: str, replaces: str = "-")
         "tests.providers.local.caller",
         str(world.root),
         hold_at,
-        NEW,
         replaces,
         world.mode,
         str(world.runs),
@@ -41,7 +41,7 @@ def caller(world: World, release: Release, *, hold_at: str, replaces: str = "-")
     )
     assert process.stdin is not None
     try:
-        process.stdin.write(release.model_dump_json() + "\n")
+        process.stdin.write(placed(release, NEW).model_dump_json() + "\n")
         process.stdin.flush()
         yield process
     finally:
@@ -74,9 +74,9 @@ async def test_a_deployment_repeated_after_a_kill_ends_with_exactly_one_process(
     with caller(plain, release, hold_at=point, replaces=OLD) as process:
         await said(process, point)
         kill_tree(process)
-    before = await plain.local.status(binding, OLD)
+    before = await plain.local.status(at(binding, OLD))
     assert before.presence is (Presence.running if point in ("mirroring", "building", "stopping") else Presence.exited)
-    await plain.local.deploy(release, NEW, replaces=OLD)
+    await plain.local.deploy(placed(release, NEW), replaces=at(binding, OLD), tell=in_silence)
     await plain.seen(binding, NEW, lambda o: o.answers is True)
     assert len(plain.living()) == 1
     assert len(alive(plain.processes_of("app.py"))) - len(elsewhere(plain)) == 1
@@ -102,9 +102,9 @@ async def test_stopping_after_a_kill_leaves_nothing_that_could_still_start(plain
     with caller(plain, release, hold_at=point) as process:
         await said(process, point)
         kill_tree(process)
-    await plain.local.stop(binding, NEW)
+    await plain.local.stop(at(binding, NEW))
     assert plain.living() == []
-    assert (await plain.local.status(binding, NEW)).presence in (Presence.absent, Presence.exited)
+    assert (await plain.local.status(at(binding, NEW))).presence in (Presence.absent, Presence.exited)
 
 
 async def test_a_build_held_forever_ends_with_the_caller_that_is_killed(anywhere: World) -> None:
@@ -114,11 +114,11 @@ async def test_a_build_held_forever_ends_with_the_caller_that_is_killed(anywhere
     with caller(anywhere, release, hold_at="never") as process:
         await said(process, "building")
         assert await until(lambda: held(anywhere) != [], seconds=20)
-        assert (await anywhere.local.status(binding, NEW)).presence is Presence.building
+        assert (await anywhere.local.status(at(binding, NEW))).presence is Presence.building
         process.kill()
         process.wait(timeout=10)
     assert await until(lambda: held(anywhere) == [], seconds=10)
-    assert (await anywhere.local.status(binding, NEW)).presence is Presence.absent
+    assert (await anywhere.local.status(at(binding, NEW))).presence is Presence.absent
 
 
 def held(world: World) -> list[int]:

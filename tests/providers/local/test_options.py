@@ -6,7 +6,8 @@ import pytest
 
 from ops_mcp.domain.places import Binding
 from ops_mcp.errors import NotConfigured
-from ops_mcp.providers.local.options import DirectorySource, GitSource, Options, build_digest, expand, parse, source_of
+from ops_mcp.providers._source import DirectorySource, GitSource
+from ops_mcp.providers.local.options import Options, build_digest, expand, parse, source_of
 from ops_mcp.values import Json
 
 GOOD: dict[str, Json] = {"source": "https://example.org/web.git", "run": ["./web"]}

@@ -4,10 +4,10 @@ import secrets
 import sys
 
 from ops_mcp.config import Config
-from ops_mcp.ports import Clock, Provider, ReadSecret
+from ops_mcp.ports import Clock, Provider, ReadSecret, Sleep
 
 
-def connect(config: Config, *, secret: ReadSecret, clock: Clock) -> Provider:
+def connect(config: Config, *, secret: ReadSecret, clock: Clock, sleep: Sleep) -> Provider:
     """The provider for this host. Each is imported here because neither can be imported where the other one is needed."""
     if sys.platform == "win32":
         from ops_mcp.providers.local.nowhere import Nowhere
@@ -15,4 +15,4 @@ def connect(config: Config, *, secret: ReadSecret, clock: Clock) -> Provider:
         return Nowhere()
     from ops_mcp.providers.local.place import configured
 
-    return configured(config, secret=secret, clock=clock, new_nonce=lambda: secrets.token_hex(16))
+    return configured(config, secret=secret, clock=clock, sleep=sleep, new_nonce=lambda: secrets.token_hex(16))

@@ -4,8 +4,6 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +11,8 @@ from pydantic import ValidationError
 
 from ops_mcp.domain.places import Binding
 from ops_mcp.domain.releases import DeploymentId, Release
-from ops_mcp.errors import InProgress, InvalidArguments
+from ops_mcp.errors import InvalidArguments
 from ops_mcp.providers.local.processes import Identity
-from ops_mcp.providers.local.waiting import until
 from ops_mcp.values import Value
 
 _ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
@@ -163,31 +160,6 @@ class Desk:
         return self.path / "preparing.lock"
 
 
-@asynccontextmanager
-async def locked(path: Path, *, seconds: float, doing: str) -> AsyncGenerator[None]:
-    """Hold an advisory lock that processes share; `InProgress` when it is not free in time."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if not await until(lambda: _taken(descriptor), seconds=seconds):
-            raise InProgress(f"Waited {seconds:g} s for {doing}.", hint="Try again when it is through.", retry_after_seconds=5)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock at `path`; a shared look that hinders nobody for longer than a retry."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return not _taken(descriptor, shared=True)
-    finally:
-        os.close(descriptor)
-
-
 def write_whole(path: Path, text: str) -> None:
     """Replace the file at once; a reader sees the old or the new text, never a part."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
@@ -207,11 +179,3 @@ def release_name(identity: str, build: str) -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _taken(descriptor: int, *, shared: bool = False) -> bool:
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -15,9 +15,10 @@ from ops_mcp.providers.local.home import Desk
 from ops_mcp.providers.local.isolation import Command
 
 _KEEPER = Path(__file__).parent / "keeper"
-_LOG_BYTES, _LOG_FILES = 2 << 20, 5
+_LOG_BYTES = 2 << 20
 _START_SECONDS = 15.0
 TIMED_OUT, STARTER_GONE = 124, 125
+LOG_FILES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _order(
         "grace_seconds": grace_seconds,
         "deadline_seconds": deadline_seconds,
         "log_bytes": _LOG_BYTES,
-        "log_files": _LOG_FILES,
+        "log_files": LOG_FILES,
     }
     return json.dumps(order).encode() + b"\n"
 

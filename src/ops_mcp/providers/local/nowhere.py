@@ -2,8 +2,9 @@
 """The local provider where it cannot work: every request says `unsupported` and what to use instead."""
 
 from ops_mcp.domain.places import Binding
-from ops_mcp.domain.releases import Content, DeploymentId, Observed, Release
+from ops_mcp.domain.releases import Content, Observed, Placement
 from ops_mcp.errors import Unsupported
+from ops_mcp.ports import Tell
 
 
 class Nowhere:
@@ -14,16 +15,16 @@ class Nowhere:
     async def resolve(self, binding: Binding, ref: str | None) -> Content:
         raise _unsupported()
 
-    async def deploy(self, release: Release, deployment: DeploymentId, *, replaces: DeploymentId | None) -> Observed:
+    async def deploy(self, placement: Placement, *, replaces: Placement | None, tell: Tell) -> Observed:
         raise _unsupported()
 
-    async def rollback(self, release: Release, deployment: DeploymentId, *, ends: DeploymentId | None) -> Observed:
+    async def rollback(self, placement: Placement, *, restores: Placement, ends: Placement | None, tell: Tell) -> Observed:
         raise _unsupported()
 
-    async def status(self, binding: Binding, deployment: DeploymentId) -> Observed:
+    async def status(self, placement: Placement) -> Observed:
         raise _unsupported()
 
-    async def stop(self, binding: Binding, deployment: DeploymentId) -> Observed:
+    async def stop(self, placement: Placement) -> Observed:
         raise _unsupported()
 
 

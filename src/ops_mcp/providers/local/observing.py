@@ -1,19 +1,16 @@
 """What is really there for a deployment: its keeper's record held against the process table and the port. Changes nothing."""
 
-import contextlib
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ops_mcp.domain.releases import Observed, Presence
 from ops_mcp.errors import ProviderError
+from ops_mcp.providers._locks import is_locked
+from ops_mcp.providers._waiting import until
 from ops_mcp.providers.local import processes
-from ops_mcp.providers.local.home import Desk, Started, is_locked
-from ops_mcp.providers.local.waiting import until
+from ops_mcp.providers.local.home import Desk, Started
+from ops_mcp.providers.local.lines import tail
 
 _TAIL_LINES = 20
-_LINE_CHARACTERS = 2000
-_MOST_TAIL_BYTES = 4 << 20
 
 
 def observe(desk: Desk, *, port: int | None) -> Observed:
@@ -48,20 +45,6 @@ def tree_of(started: Started) -> list[int]:
     return below_keeper or (service.tree() if service else [])
 
 
-def last_log_lines(logs: Path, lines: int) -> Sequence[str]:
-    """The newest lines over all rotated files, oldest first; bounded in number, length and bytes read."""
-    found: list[str] = []
-    left = _MOST_TAIL_BYTES
-    for name in ("current.log", *(f"{number}.log" for number in range(1, 100))):
-        missing = max(0, lines) - len(found)
-        if missing <= 0 or left <= 0 or not (logs / name).exists():
-            break
-        text = _end_of(logs / name, left)
-        left -= len(text)
-        found = [line[:_LINE_CHARACTERS] for line in text.decode(errors="replace").splitlines()[-missing:]] + found
-    return found
-
-
 async def refuse_taken_port(port: int, *, seconds: float = 2.0) -> None:
     """Refuse when something listens on the port, and name it. Sockets of a process just killed get a moment to go."""
     await until(lambda: not processes.listeners(port), seconds=seconds)
@@ -84,17 +67,8 @@ def _ended(desk: Desk, started: Started, *, detail: str = "") -> Observed:
         signal=started.signal,
         since=_moment(started.ended_at) if started.ended_at is not None else None,
         detail=detail or ("It was stopped." if started.stopped else ""),
-        untrusted_tail=tuple(last_log_lines(desk.logs, _TAIL_LINES)),
+        untrusted_tail=tuple(tail(desk.logs, _TAIL_LINES)),
     )
-
-
-def _end_of(file: Path, most: int) -> bytes:
-    with contextlib.suppress(OSError), file.open("rb") as opened:
-        size = opened.seek(0, 2)
-        opened.seek(max(0, size - most))
-        text = opened.read(most)
-        return text if size <= most else text.partition(b"\n")[2]
-    return b""
 
 
 def _moment(seconds: float) -> datetime:

@@ -3,13 +3,12 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ops_mcp.domain.places import Binding
 from ops_mcp.errors import NotConfigured
+from ops_mcp.providers._source import FORMS, AllowedRefs, DirectorySource, Source, Subdirectory, parse_source
 from ops_mcp.values import JsonObject, Value, digest
 
 SAMPLE = "sample"
@@ -27,32 +26,17 @@ class Options(Value):
     run: tuple[str, ...] = ()
     build: tuple[str, ...] = ()
     port: int | None = Field(default=None, ge=1, le=65535)
-    subdirectory: str = ""
+    subdirectory: Subdirectory = ""
     grace_seconds: float = Field(default=10.0, gt=0, le=120)
     build_seconds: float = Field(default=600.0, gt=0, le=3600)
     keep_releases: int = Field(default=5, ge=2, le=100)
-    allowed_refs: tuple[str, ...] | None = None
-
-    @field_validator("subdirectory")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        parts = Path(value).parts
-        if value and (Path(value).is_absolute() or ".." in parts or any(ord(c) < 32 for c in value)):
-            raise ValueError("must be a relative path without ..")
-        return value
+    allowed_refs: AllowedRefs = None
 
     @field_validator("run", "build")
     @classmethod
     def _can_be_run(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any("\0" in argument for argument in value) or (value and not value[0]):
             raise ValueError("must be arguments without NUL, the first one not empty")
-        return value
-
-    @field_validator("allowed_refs")
-    @classmethod
-    def _are_branches_and_tags(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and not all(ref.startswith(("refs/heads/", "refs/tags/")) for ref in value):
-            raise ValueError("must be patterns below refs/heads/ or refs/tags/")
         return value
 
     @model_validator(mode="after")
@@ -62,21 +46,6 @@ class Options(Value):
         if self.port is None and any("{port}" in argument for argument in (*self.run, *self.build)):
             raise ValueError("{port} is used, and port is not set")
         return self
-
-
-class GitSource(Value):
-    """A repository to mirror. `url` is what git is given."""
-
-    url: str
-
-
-class DirectorySource(Value):
-    """A directory that is copied as it is."""
-
-    path: Path
-
-
-Source: TypeAlias = GitSource | DirectorySource
 
 
 def parse(binding: Binding) -> Options:
@@ -94,18 +63,9 @@ def parse(binding: Binding) -> Options:
 
 def source_of(options: Options, *, sample: Path) -> Source:
     """Where the content comes from. Looks at the file system only for paths."""
-    given = options.source
-    if given == SAMPLE:
+    if options.source == SAMPLE:
         return DirectorySource(path=sample)
-    if "://" in given:
-        return GitSource(url=_checked(given))
-    if given.startswith("/"):
-        path = Path(given)
-        return GitSource(url=given) if _is_repository(path) else DirectorySource(path=path)
-    raise NotConfigured(
-        "options.source is neither a git URL, an absolute path nor `sample`.",
-        hint="Use https://…, ssh://user@host/path, file:///path, /path or sample.",
-    )
+    return parse_source(options.source, forms=(*FORMS, SAMPLE))
 
 
 def expand(argv: tuple[str, ...], values: Mapping[str, str]) -> tuple[str, ...]:
@@ -120,18 +80,3 @@ def build_digest(binding: Binding, options: Options) -> str:
     if options.build:
         made_by = {"build": [*options.build], "subdirectory": options.subdirectory, "env": {**binding.env}}
     return digest(made_by).removeprefix("sha256:")[:12]
-
-
-def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "ssh", "file"):
-        raise NotConfigured("options.source uses a transport that is not allowed.", hint="Allowed are https, ssh and file.")
-    if parts.password is not None or (parts.scheme == "https" and parts.username):
-        raise NotConfigured("options.source carries a credential.", hint="Use ssh with a key, or a URL that needs no credential.")
-    if (parts.hostname or "").startswith("-") or (parts.username or "").startswith("-") or any(ord(c) <= 32 for c in url):
-        raise NotConfigured("options.source is not a plain URL.", hint="Remove blanks, control characters and leading dashes.")
-    return url
-
-
-def _is_repository(path: Path) -> bool:
-    return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())

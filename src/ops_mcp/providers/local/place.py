@@ -1,6 +1,6 @@
 """Services as processes on this host: a release directory, a keeper, a process tree. Decides nothing about health."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,32 +10,36 @@ from anyio import to_thread
 
 from ops_mcp.config import Config, Isolation, read_bindings
 from ops_mcp.domain.identity import Tier
-from ops_mcp.domain.places import Binding, CommandProbe
-from ops_mcp.domain.releases import Content, DeploymentId, Observed, ProbeResult, Release
+from ops_mcp.domain.observations import LogLine, LogQuery, Sample
+from ops_mcp.domain.places import Binding, CommandProbe, EnvironmentName
+from ops_mcp.domain.releases import Content, DeploymentId, Observed, Placement, ProbeResult, Release, Usage
 from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound, ProviderError
-from ops_mcp.ports import Clock, ReadSecret
-from ops_mcp.providers.local import isolation, launch, observing, releases, stopping, trees
+from ops_mcp.ports import Clock, Page, ReadSecret, Sleep, Tell
+from ops_mcp.providers._locks import locked
+from ops_mcp.providers._mirror import GIT_SECONDS, Mirror, mirror_of
+from ops_mcp.providers._source import DirectorySource, GitSource
+from ops_mcp.providers.local import isolation, launch, lines, measuring, observing, releases, stopping, trees
 from ops_mcp.providers.local.ground import SAMPLE, Ground, runs_root
-from ops_mcp.providers.local.home import Desk, home_of, locked
+from ops_mcp.providers.local.home import Desk, home_of
 from ops_mcp.providers.local.isolation import Confinement, Mode
-from ops_mcp.providers.local.mirror import Mirror, mirror_path
-from ops_mcp.providers.local.options import DirectorySource, GitSource, Options, parse, source_of
-
-Narrate = Callable[[str], Awaitable[None]]
-"""Told what is about to be done: mirroring, building, stopping, starting, started."""
+from ops_mcp.providers.local.options import Options, parse, source_of
 
 _PREPARE_SECONDS = 60.0
 _MARGIN_SECONDS = 60.0
 _KEPT_DESKS = 30  # deployments whose logs and records are kept per service and environment
 
 
-async def in_silence(doing: str) -> None:
+async def in_silence(doing: str, *, handle: str = "") -> None:
     """Tell nobody."""
 
 
 @dataclass
 class Local:
-    """The provider `local`. `beside` tells whether a credential that reaches further than the sandbox is configured."""
+    """The provider `local`. `beside` tells whether a credential that reaches further than the sandbox is configured.
+
+    It tells that it is mirroring, building, stopping, starting, and that it has started. A deployment has no other name here
+    than its id.
+    """
 
     state_dir: Path
     config_dir: Path
@@ -46,8 +50,8 @@ class Local:
     beside: Callable[[], bool]
     allowed_refs: tuple[str, ...] = ("refs/heads/*", "refs/tags/*")
     runs_dir: Path | None = None
-    git_seconds: float = 40.0
-    narrate: Narrate = in_silence
+    git_seconds: float = GIT_SECONDS
+    sleep: Sleep = anyio.sleep
     kind: str = "local"
     _chosen: Confinement | None = field(default=None, init=False)
 
@@ -61,82 +65,92 @@ class Local:
         _refuse_missing(source)
         return Content(identity=await to_thread.run_sync(trees.measure, source.path))
 
-    async def deploy(self, release: Release, deployment: DeploymentId, *, replaces: DeploymentId | None) -> Observed:
-        ground = await self._ground(release.binding)
+    async def deploy(self, placement: Placement, *, replaces: Placement | None, tell: Tell) -> Observed:
+        ground = await self._ground(placement.release.binding)
         self._refuse_unconfined(ground)
-        path = await self._prepare(release, deployment, ground)
-        return await self._replace(ground, deployment, path, ends=replaces)
+        path, usage = await self._prepare(placement, ground, tell)
+        found = await self._replace(ground, placement.deployment, path, ends=replaces, tell=tell)
+        return found.evolve(usage=usage)
 
-    async def rollback(self, release: Release, deployment: DeploymentId, *, ends: DeploymentId | None) -> Observed:
-        ground = await self._ground(release.binding)
+    async def rollback(self, placement: Placement, *, restores: Placement, ends: Placement | None, tell: Tell) -> Observed:
+        ground = await self._ground(restores.release.binding)
         self._refuse_unconfined(ground)
-        path = _kept(ground, release)
-        ground.home.desk(deployment).note_release(release)
-        return await self._replace(ground, deployment, path, ends=ends)
+        path = _kept(ground, restores.release)
+        ground.home.desk(placement.deployment).note_release(restores.release)
+        return await self._replace(ground, placement.deployment, path, ends=ends, tell=tell)
 
-    async def restart(self, release: Release, deployment: DeploymentId) -> Observed:
-        ground = await self._ground(release.binding)
+    async def restart(self, placement: Placement) -> Observed:
+        ground = await self._ground(placement.release.binding)
         self._refuse_unconfined(ground)
-        path = _kept(ground, release)
-        desk = ground.home.desk(deployment)
-        async with _alone(ground):
-            await self.narrate("stopping")
-            await stopping.stop(desk, grace_seconds=ground.options.grace_seconds)
-            desk.note_release(release)
-            await self._start(ground, desk, path)
-        return observing.observe(desk, port=ground.options.port)
-
-    async def status(self, binding: Binding, deployment: DeploymentId) -> Observed:
-        ground = await self._ground(binding)
-        return await to_thread.run_sync(_observe, ground, ground.home.desk(deployment))
-
-    async def stop(self, binding: Binding, deployment: DeploymentId) -> Observed:
-        ground = await self._ground(binding)
-        desk = ground.home.desk(deployment)
+        path = _kept(ground, placement.release)
+        desk = ground.home.desk(placement.deployment)
         async with _alone(ground):
             await stopping.stop(desk, grace_seconds=ground.options.grace_seconds)
-        return _observe(ground, desk)
+            desk.note_release(placement.release)
+            await self._start(ground, desk, path, in_silence)
+        return await to_thread.run_sync(_observe, ground, desk)
 
-    async def tail(self, binding: Binding, deployment: DeploymentId, lines: int) -> Sequence[str]:
-        ground = await self._ground(binding)
-        return await to_thread.run_sync(observing.last_log_lines, ground.home.desk(deployment).logs, lines)
+    async def status(self, placement: Placement) -> Observed:
+        ground = await self._ground(placement.release.binding)
+        return await to_thread.run_sync(_observe, ground, ground.home.desk(placement.deployment))
 
-    async def probe_command(self, binding: Binding, deployment: DeploymentId, probe: CommandProbe) -> ProbeResult:
-        release = (await self._ground(binding)).home.desk(deployment).release()
-        if release is None:
+    async def stop(self, placement: Placement) -> Observed:
+        ground = await self._ground(placement.release.binding)
+        desk = ground.home.desk(placement.deployment)
+        async with _alone(ground):
+            await stopping.stop(desk, grace_seconds=ground.options.grace_seconds)
+        return await to_thread.run_sync(_observe, ground, desk)
+
+    async def logs(self, placement: Placement, query: LogQuery) -> Page[LogLine]:
+        """See `lines.page`. The lines of a service that ended stay as long as its deployment is remembered here."""
+        ground = await self._ground(placement.release.binding)
+        kept = ground.home.desk(placement.deployment).logs
+        return await to_thread.run_sync(lines.page, kept, query, abandon_on_cancel=True)
+
+    async def measure(self, placement: Placement) -> Sequence[Sample]:
+        ground = await self._ground(placement.release.binding)
+        return await measuring.measure(ground.home.desk(placement.deployment), clock=self.clock, sleep=self.sleep)
+
+    async def probe_command(self, placement: Placement, probe: CommandProbe) -> ProbeResult:
+        ground = await self._ground(placement.release.binding)
+        if ground.home.desk(placement.deployment).release() is None:
             raise NotFound("Nothing is known here of that deployment.", hint="Use an id from `deployments`.")
-        ground = await self._ground(release.binding)
         self._refuse_unconfined(ground)
-        command = ground.command(probe.argv, _kept(ground, release), deployment, self.secret)
+        command = ground.command(probe.argv, _kept(ground, placement.release), placement.deployment, self.secret)
         began = anyio.current_time()
         ended = await launch.run(command, deadline_seconds=probe.timeout_seconds)
         evidence = "did not end in time" if ended.code == launch.TIMED_OUT else f"exit code {ended.code}"
         passed = round((anyio.current_time() - began) * 1000, 1)
         return ProbeResult(healthy=ended.code == 0, at=self.clock(), latency_ms=passed, evidence=evidence)
 
-    async def _prepare(self, release: Release, deployment: DeploymentId, ground: Ground) -> Path:
+    async def _prepare(self, placement: Placement, ground: Ground, tell: Tell) -> tuple[Path, Usage]:
         """The release directory, made now unless it exists. What serves is not touched."""
-        desk = ground.home.desk(deployment)
+        release = placement.release
+        desk = ground.home.desk(placement.deployment)
         desk.note_release(release)
         path = ground.release_path(release.content.identity)
         waits = ground.options.build_seconds + _PREPARE_SECONDS
+        usage = Usage()
         async with locked(ground.home.state / f"{path.name}.lock", seconds=waits, doing="the same release to be made"):
             if not path.is_dir():
                 async with locked(desk.preparing, seconds=_PREPARE_SECONDS, doing="this deployment's own preparation"):
-                    await self._make(release, ground, path)
-        return path
+                    usage = await self._make(release, ground, path, tell)
+        return path, usage
 
-    async def _make(self, release: Release, ground: Ground, path: Path) -> None:
+    async def _make(self, release: Release, ground: Ground, path: Path, tell: Tell) -> Usage:
         partial = releases.new_partial(ground.home, path)
         try:
-            await self.narrate("mirroring")
+            await tell("mirroring")
             await self._fill(release, ground.options, partial)
-            await self.narrate("building")
+            await tell("building")
+            began = anyio.current_time()
             await self._build(ground, partial)
+            usage = Usage(build_seconds=round(anyio.current_time() - began, 3)) if ground.options.build else Usage()
             await to_thread.run_sync(releases.finish, partial, path)
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(trees.remove, partial)
+        return usage
 
     async def _fill(self, release: Release, options: Options, partial: Path) -> None:
         source = source_of(options, sample=SAMPLE)
@@ -158,29 +172,32 @@ class Local:
         ended = await launch.run(command, deadline_seconds=ground.options.build_seconds)
         releases.refuse_failed_build(ended, seconds=ground.options.build_seconds)
 
-    async def _replace(self, ground: Ground, deployment: DeploymentId, path: Path, *, ends: DeploymentId | None) -> Observed:
+    async def _replace(
+        self, ground: Ground, deployment: DeploymentId, path: Path, *, ends: Placement | None, tell: Tell
+    ) -> Observed:
         """End what ran, then start the release, unless this deployment was started before."""
+        ended = ends.deployment if ends is not None else None
         desk = ground.home.desk(deployment)
         async with _alone(ground):
             if not await stopping.was_started(desk):
-                if ends is not None and ends != deployment:
-                    await self.narrate("stopping")
-                    await stopping.stop(ground.home.desk(ends), grace_seconds=ground.options.grace_seconds)
-                await self._start(ground, desk, path)
-            await to_thread.run_sync(_prune, ground, (deployment, ends))
-        return _observe(ground, desk)
+                if ended is not None and ended != deployment:
+                    await tell("stopping")
+                    await stopping.stop(ground.home.desk(ended), grace_seconds=ground.options.grace_seconds)
+                await self._start(ground, desk, path, tell)
+            await to_thread.run_sync(_prune, ground, (deployment, ended))
+        return await to_thread.run_sync(_observe, ground, desk)
 
-    async def _start(self, ground: Ground, desk: Desk, path: Path) -> None:
+    async def _start(self, ground: Ground, desk: Desk, path: Path, tell: Tell) -> None:
         if ground.options.port is not None:
             await observing.refuse_taken_port(ground.options.port)
         trees.make_data(ground.home.data, ground.uid)
         command = ground.service_command(path, desk.deployment, self.secret)
         nonce = self.new_nonce()
-        await self.narrate("starting")
+        await tell("starting")
         desk.want(nonce)
         await launch.keep(command, desk, nonce=nonce, grace_seconds=ground.options.grace_seconds)
         releases.touch(path)
-        await self.narrate("started")
+        await tell("started")
 
     async def _ground(self, binding: Binding) -> Ground:
         if self._chosen is None:
@@ -200,12 +217,13 @@ class Local:
             isolation.refuse_unconfined(ground.confinement, beside=self.beside())
 
     def _mirror(self, source: GitSource, options: Options) -> Mirror:
-        path = mirror_path(self.state_dir / "mirrors", source.url)
         allowed = options.allowed_refs if options.allowed_refs is not None else self.allowed_refs
-        return Mirror(path=path, url=source.url, allowed_refs=allowed, seconds=self.git_seconds)
+        return mirror_of(source, state_dir=self.state_dir, allowed_refs=allowed, seconds=self.git_seconds)
 
 
-def configured(config: Config, *, secret: ReadSecret, clock: Clock, new_nonce: Callable[[], str]) -> Local:
+def configured(
+    config: Config, *, secret: ReadSecret, clock: Clock, new_nonce: Callable[[], str], sleep: Sleep = anyio.sleep
+) -> Local:
     """The provider as the configuration wants it. Bindings are read again at each start: a credential may have come since."""
     return Local(
         state_dir=config.state_dir,
@@ -214,6 +232,7 @@ def configured(config: Config, *, secret: ReadSecret, clock: Clock, new_nonce: C
         secret=secret,
         clock=clock,
         new_nonce=new_nonce,
+        sleep=sleep,
         beside=lambda: reaches_beyond_sandbox(config.model_copy(update={"bindings": read_bindings(config.config_dir)})),
         allowed_refs=config.settings.allowed_refs,
     )
@@ -221,8 +240,15 @@ def configured(config: Config, *, secret: ReadSecret, clock: Clock, new_nonce: C
 
 def reaches_beyond_sandbox(config: Config) -> bool:
     """Whether a credential is configured that a service without isolation could take out of the sandbox with it."""
-    tiers = {name: environment.tier for name, environment in config.environments.items()}
-    return any(tiers.get(binding.environment) is not Tier.sandbox for binding in config.bindings if binding.secrets)
+    sandboxes = {name for name, environment in config.environments.items() if environment.tier is Tier.sandbox}
+    bound = {binding.environment for binding in config.bindings if binding.secrets}
+    return not sandboxes.issuperset(bound | _opened_by_tokens(config))
+
+
+def _opened_by_tokens(config: Config) -> set[EnvironmentName]:
+    """Environments for which some provider has a token. Each provider parses its own table; here only this much is read."""
+    tables = [table.get("tokens") for table in config.settings.providers.values()]
+    return {EnvironmentName(environment) for tokens in tables if isinstance(tokens, dict) for environment in tokens}
 
 
 def _alone(ground: Ground) -> AbstractAsyncContextManager[None]:

@@ -108,12 +108,6 @@ def send(pids: Sequence[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def end_group(leader: int) -> None:
-    """KILL the process group that `leader` leads; a group that is gone is fine."""
-    with contextlib.suppress(OSError):
-        os.killpg(leader, signal.SIGKILL)
-
-
 def _state(pid: int) -> str:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()

@@ -4,19 +4,16 @@ import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO
 
-import anyio
 from anyio import to_thread
 
 from ops_mcp.errors import Conflict, DeadlineExceeded, ProviderError
+from ops_mcp.providers import _archives
+from ops_mcp.providers._mirror import Mirror
 from ops_mcp.providers.local import trees
 from ops_mcp.providers.local.home import Home
 from ops_mcp.providers.local.launch import STARTER_GONE, TIMED_OUT, Ended, last_lines
-from ops_mcp.providers.local.mirror import Mirror
-from ops_mcp.providers.local.processes import end_group
 
-_EXPORT_SECONDS = 300.0
 _PARTIAL = ".partial-"
 
 
@@ -31,22 +28,8 @@ def new_partial(home: Home, final: Path) -> Path:
 
 
 async def export(mirror: Mirror, commit: str, into: Path) -> None:
-    """The commit's files, from our own mirror. Cancelling ends git, and with it the thread that unpacks."""
-    process = mirror.archive(commit)
-    assert process.stdout is not None
-    try:
-        with anyio.fail_after(_EXPORT_SECONDS):
-            await to_thread.run_sync(_unpack, process.stdout, into, abandon_on_cancel=True)
-            code = await to_thread.run_sync(process.wait, abandon_on_cancel=True)
-    except TimeoutError as error:
-        raise DeadlineExceeded("The release could not be unpacked in time.", hint="Deploy a smaller repository.") from error
-    finally:
-        end_group(process.pid)
-        process.wait()
-    if code:
-        raise ProviderError(
-            "git archive failed.", hint="Deploy the ref again, so that its commit is fetched anew.", temporary=True
-        )
+    """The commit's files, from our own mirror."""
+    await _archives.read(mirror, commit, lambda tar: trees.unpack(tar, into))
 
 
 async def copy(source: Path, identity: str, into: Path) -> None:
@@ -57,14 +40,6 @@ async def copy(source: Path, identity: str, into: Path) -> None:
         raise Conflict(
             "The source directory changed after it was planned.", hint="Plan again: its content has another digest now."
         )
-
-
-def _unpack(tar: IO[bytes], into: Path) -> None:
-    """The thread that reads the stream closes it, also when nobody waits for it any more."""
-    with tar:
-        trees.unpack(tar, into)
-        while tar.read(65536):  # git pads its archives; it must not die of a closed pipe
-            pass
 
 
 def finish(partial: Path, final: Path) -> None:

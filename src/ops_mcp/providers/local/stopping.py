@@ -3,11 +3,11 @@
 import signal
 
 from ops_mcp.errors import ProviderError
+from ops_mcp.providers._waiting import until
 from ops_mcp.providers.local import processes
 from ops_mcp.providers.local.home import Desk
 from ops_mcp.providers.local.isolation import MARK
 from ops_mcp.providers.local.observing import tree_of
-from ops_mcp.providers.local.waiting import until
 
 _KEEPER_SECONDS = 5.0
 _GONE_SECONDS = 5.0

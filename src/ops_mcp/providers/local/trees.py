@@ -9,10 +9,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ops_mcp.errors import InvalidArguments, NotConfigured
+from ops_mcp.providers._content import LIMITS, members, refuse_beyond, refused
 
-MOST_BYTES = 2 << 30
-MOST_ENTRIES = 200_000
 # Made by running the code, differently on every host; never content.
 _NO_CONTENT = ("__pycache__",)
 
@@ -30,18 +28,12 @@ class Entry(NamedTuple):
 def unpack(tar: IO[bytes], into: Path) -> None:
     """Unpack a stream into the empty `into`: files first, links last, so that nothing is ever written through a link."""
     links: list[tuple[Path, str]] = []
-    size = entries = 0
     with tarfile.open(fileobj=tar, mode="r|", errorlevel=2) as archive:
-        for member in archive:
-            size, entries = size + member.size, entries + 1
-            _bounded(size, entries)
-            path = _inside(into, member.name)
+        for member in members(archive):
             if member.issym():
-                links.append((path, member.linkname))
-            elif member.isdir() or member.isreg():
-                archive.extract(member, into, filter="data", set_attrs=True)
+                links.append((into / member.name, member.linkname))
             else:
-                raise _refused(member.name, "is neither a file, a directory nor a symbolic link")
+                archive.extract(member, into, filter="data", set_attrs=True)
     for path, target in links:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
@@ -49,13 +41,13 @@ def unpack(tar: IO[bytes], into: Path) -> None:
 
 
 def refuse_links_out(root: Path) -> None:
-    """Refuse a tree with a symbolic link that leads out of it, by whatever detour."""
+    """Refuse a tree with a symbolic link that leads out of it, by whatever detour, as this file system sees it."""
     base = os.path.realpath(root)
     for entry in walk(root):
         if entry.kind == "l":
             led_to = os.path.realpath(root / entry.name)
             if Path(entry.target).is_absolute() or not (led_to == base or led_to.startswith(base + os.sep)):
-                raise _refused(entry.name, "is a symbolic link that leads out of the release")
+                raise refused(entry.name, "is a symbolic link that leads out of the release")
 
 
 def walk(root: Path, *, without: Collection[str] = ()) -> Iterator[Entry]:
@@ -71,7 +63,7 @@ def walk(root: Path, *, without: Collection[str] = ()) -> Iterator[Entry]:
             name = f"{folder}/{item.name}" if folder else item.name
             entry = _entry(item, name)
             size, entries = size + entry.size, entries + 1
-            _bounded(size, entries)
+            refuse_beyond(LIMITS, size=size, entries=entries)
             yield entry
             if entry.kind == "d":
                 below.append(name)
@@ -170,28 +162,9 @@ def _entry(item: os.DirEntry[str], name: str) -> Entry:
         return Entry(name, "l", target=str(Path(item.path).readlink()))
     if stat.S_ISREG(status.st_mode):
         return Entry(name, "f", mode=status.st_mode, size=status.st_size)
-    raise _refused(name, "is neither a file, a directory nor a symbolic link")
+    raise refused(name, "is neither a file, a directory nor a symbolic link")
 
 
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _inside(root: Path, name: str) -> Path:
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "\0" in name:
-        raise _refused(name, "has a name that leads out of the release")
-    return root.joinpath(*parts)
-
-
-def _bounded(size: int, entries: int) -> None:
-    if size > MOST_BYTES or entries > MOST_ENTRIES:
-        raise NotConfigured(
-            f"The source is larger than {MOST_BYTES >> 30} GiB or {MOST_ENTRIES} entries.", hint="Deploy a smaller directory."
-        )
-
-
-def _refused(name: str, why: str) -> InvalidArguments:
-    shown = "".join(c if c.isprintable() else "?" for c in name)[:100]
-    return InvalidArguments(f"The source cannot be deployed: {shown!r} {why}.", hint="Remove it from the source and try again.")

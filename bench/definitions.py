@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.house import House
 from bench.result import Result, at_most
+from ops_mcp.tools import load
 
 SHOWN = ("name", "description", "annotations", "inputSchema")
 
@@ -12,7 +13,11 @@ SHOWN = ("name", "description", "annotations", "inputSchema")
 async def measure(home: House) -> list[Result]:
     async with home.server() as server:
         tools = (await server.request("tools/list"))["result"]["tools"]
-    return [at_most(f"core toolset, {len(tools)} tools", tokens(tools), "tokens", 1800)]
+    core = [tool for tool in tools if tool["name"] in load(("core",))]
+    return [
+        at_most(f"core toolset, {len(core)} tools", tokens(core), "tokens", 1800),
+        at_most(f"default toolsets, {len(tools)} tools", tokens(tools), "tokens", 5000),
+    ]
 
 
 def tokens(tools: list[dict[str, Any]]) -> float:

@@ -15,20 +15,28 @@ from tests.golden.table import Cell, cells
 
 pytestmark = pytest.mark.anyio
 
-LEVELLED = ("change", "cancel", "cancel_own", "recovery")
+LEVELLED = ("change", "destroy", "cancel", "cancel_own", "recovery")
 """Kinds that have a verdict to ask for first."""
 
 TOOLS = {
     "identity": ("whoami",),
-    "read": ("services", "deployments", "deployment", "audit"),
+    "read": ("services", "deployments", "deployment", "audit", "logs_search", "variables"),
     "approval": ("approval",),
-    "change": ("deploy", "rollback", "restart"),
+    "change": ("deploy", "rollback", "restart", "promote", "scale", "variable_set"),
+    "destroy": ("provision",),
     "cancel": ("deployment_cancel",),
     "cancel_own": ("deployment_cancel",),
     "recovery": ("rollback",),
     "sample": ("deploy",),
 }
 """Which tools each kind of the table stands for."""
+
+MORE: dict[str, JsonObject] = {
+    "scale": {"replicas": 2},
+    "variable_set": {"name": "LOG_LEVEL", "value": "debug"},
+    "provision": {"template": "redis", "name": "cache"},
+}
+"""What some tools want besides service and environment."""
 
 
 def named(caller: str) -> str:
@@ -49,8 +57,10 @@ async def arguments(at: Scene, cell: Cell, tool: str, *, request: str = "") -> J
             return {"environment": environment}
         case "sample", _:
             return {"service": "hello", "environment": environment}
+        case _, "promote":
+            return {"service": service, "environment": environment, "from_environment": await at.origin(cell.place)}
         case _:
-            return {"service": service, "environment": environment}
+            return {"service": service, "environment": environment, **MORE.get(tool, {})}
 
 
 async def pointed_at(at: Scene, cell: Cell) -> str:
@@ -59,14 +69,15 @@ async def pointed_at(at: Scene, cell: Cell) -> str:
     return (await at.start(cell.place, owner="setter" if cell.kind == "cancel" else named(cell.caller))).id
 
 
-async def compare(at: Scene, table: list[Cell]) -> list[str]:
+async def compare(at: Scene, table: list[Cell], *, toolset: str | None = None) -> list[str]:
     """Make every call of these cells, changes asked for their plan first; the cells that differ."""
+    registry = tools.load((toolset,)) if toolset else tools.load()
     requests = dict.fromkeys({cell.place for cell in table if cell.kind == "approval"}, "")
     for place in requests:
         requests[place] = await at.somebodys_request(place)
     wrong: list[str] = []
     for cell in table:
-        for tool in TOOLS[cell.kind]:
+        for tool in filter(registry.__contains__, TOOLS[cell.kind]):
             said = await arguments(at, cell, tool, request=requests[cell.place] if cell.kind == "approval" else "")
             if cell.kind in LEVELLED:
                 wrong += await compare_dry_run(at, cell, tool, said)
@@ -87,10 +98,10 @@ async def compare_dry_run(at: Scene, cell: Cell, tool: str, said: JsonObject) ->
 
 
 def test_the_table_names_every_tool_place_ceiling_and_score():
-    registry = set(tools.load(("core",)))
+    registry = set(tools.load())
     assert {tool for kind in TOOLS.values() for tool in kind} == registry
     everyone = {f"{ceiling.value}-{score}" for ceiling in CEILINGS for score in SCORES}
-    for kind in ("read", "approval", "change", "cancel", "cancel_own", "recovery"):
+    for kind in ("read", "approval", "change", "destroy", "cancel", "cancel_own", "recovery"):
         for place in ("sandbox", "staging", "prod_low", "prod_full"):
             of_agents = {c.caller for c in cells("agents") if (c.kind, c.place) == (kind, place)}
             assert of_agents == everyone, (kind, place)
@@ -99,15 +110,21 @@ def test_the_table_names_every_tool_place_ceiling_and_score():
                 assert of_others == {"anonymous", "killed", "revoked", "stranger"}, (kind, place)
 
 
-@pytest.mark.parametrize("kinds", [("identity", "read", "approval"), ("change",), ("recovery",)], ids=" ".join)
-async def test_every_cell_of_agents_and_of_others_is_answered_as_the_table_says(tmp_path: Path, kinds: tuple[str, ...]):
+@pytest.mark.parametrize(
+    ("kinds", "toolset"),
+    [("identity read approval", None), ("change", "core"), ("change", "places"), ("destroy", None), ("recovery", None)],
+)
+async def test_every_cell_of_agents_and_of_others_is_answered_as_the_table_says(tmp_path: Path, kinds: str, toolset: str | None):
     async with scene(tmp_path) as at:
         for place in ("sandbox", "staging", "prod_low", "prod_full"):
             await at.serve_two_releases(place)
         table = [
-            c for part in ("agents", "others") for c in cells(part) if c.kind in (*kinds, "sample") and "quiet" not in c.place
+            c
+            for part in ("agents", "others")
+            for c in cells(part)
+            if c.kind in (*kinds.split(), "sample") and "quiet" not in c.place
         ]
-        assert await compare(at, table) == []
+        assert await compare(at, table, toolset=toolset) == []
         assert await at.decisions() == at.sent
 
 

@@ -136,7 +136,7 @@ async def end_everything(shop: Shop, app: App) -> None:
         os.kill(lease.claim.pid, signal.SIGKILL)
         await until(lambda: worker.is_gone(lease.claim))
     for deployment in (await app.deployments.page(EVERYTHING)).items:
-        await app.world().providers["local"].stop(deployment.release.binding, deployment.id)
+        await app.world().providers["local"].stop(deployment.placement)
 
 
 async def until(holds: Callable[[], bool]) -> None:

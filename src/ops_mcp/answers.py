@@ -1,5 +1,7 @@
 """The parts of results that several tools share: how a deployment, a plan and a verdict look to a model, and waiting for one."""
 
+import json
+from collections.abc import Iterable
 from datetime import datetime
 
 import anyio
@@ -177,6 +179,18 @@ async def follow(id: DeploymentId, ops: Ops, seconds: float, *, until_final: boo
             await anyio.sleep(POLL_SECONDS)
             found = await found_deployment(id, ops)
     return found
+
+
+def count_that_fits(items: Iterable[Result], reply_tokens: int) -> int:
+    """How many of these fit a reply, with a quarter left for the rest, and for marks that are longer than what they hide."""
+    room = reply_tokens * 3
+    count = 0
+    for item in items:
+        room -= len(json.dumps(item.json_value(), ensure_ascii=False).encode(errors="replace")) + 1
+        if room < 0:
+            break
+        count += 1
+    return count
 
 
 def next_step(found: Deployment) -> str:

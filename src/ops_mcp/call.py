@@ -274,6 +274,7 @@ def _ops_of(request: Request, call: Call, caller: Caller, admitted: Admitted | N
         accounts=app.accounts,
         journal=app.journal,
         fingerprint=request.redactor.fingerprint,
+        redact=request.redactor.text,
         clock=app.clock,
         new_id=app.new_id,
         progress=request.progress,

@@ -158,7 +158,7 @@ class Settings(Value):
     """The configuration file (`config.toml`), as written."""
 
     environments: dict[EnvironmentName, EnvironmentSettings] = {}
-    toolsets: tuple[str, ...] = ("core",)
+    toolsets: tuple[str, ...] = ("core", "observe")
     budgets: Budgets = Budgets()
     rates: Rates = Rates()
     approvals: ApprovalTerms = ApprovalTerms()

@@ -224,11 +224,12 @@ async def _recovers(app: App, target: Target, service: str | None, environment: 
 
 def undescribed(request: Request, tool: AnyTool | None) -> Call:
     """As much of a call as can be said of one that could not be parsed. What has no canonical form is kept by digest and size."""
+    said = tool.args.recordable(request.arguments) if tool else request.arguments
     try:
-        body = canonical(request.arguments)
-        arguments = redacted(request.redactor, request.arguments) if len(body) <= MOST_ARGUMENT_BYTES else _sized(body)
+        body = canonical(said)
+        arguments = redacted(request.redactor, said) if len(body) <= MOST_ARGUMENT_BYTES else _sized(body)
     except (ValueError, RecursionError):
-        body = flat_bytes(request.arguments)
+        body = flat_bytes(said)
         arguments = _sized(body)
     return Call(
         id=request.id,

@@ -267,7 +267,8 @@ class Ops:
     """Everything a tool's handler may use. It can read; what it wants written it returns.
 
     `visible` lists the environments this caller may read. `fingerprint` names a value without giving it away: equal values have
-    equal ones, and nobody without this installation's key can try values out. `trouble` is empty unless the ledger cannot be
+    equal ones, and nobody without this installation's key can try values out. `redact` is for text that is cut: the reply is
+    redacted as a whole anyway. `trouble` is empty unless the ledger cannot be
     written.
     """
 
@@ -283,6 +284,7 @@ class Ops:
     accounts: Accounts
     journal: Journal
     fingerprint: Callable[[Secret], str]
+    redact: Callable[[str], str]
     clock: Clock
     new_id: NewId
     progress: Progress

@@ -35,6 +35,11 @@ class Args(Value):
         """What these arguments point at, before anything is looked up."""
         return Target()
 
+    @classmethod
+    def recordable(cls, arguments: JsonObject) -> JsonObject:
+        """What of arguments that could not be parsed may be recorded: all, but for what a tool knows may hold a secret."""
+        return arguments
+
 
 ServiceArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="See `services`")]
 EnvironmentArg: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, description="See `services`")]

@@ -16,7 +16,7 @@ from ops_mcp.call import call
 from ops_mcp.domain.calls import ApprovalId
 from ops_mcp.domain.identity import AgentName, Client, Credential, Level, NoToken, Token
 from ops_mcp.domain.outcomes import Done, NeedsApproval
-from ops_mcp.domain.places import EnvironmentName
+from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Deployment, DeploymentState, HealthVerdict
 from ops_mcp.operator.verbs import Kill, RevokeAgent, SetAgent
 from ops_mcp.server import build
@@ -25,6 +25,7 @@ from ops_mcp.store.database import Transaction
 from ops_mcp.store.people import stored_approval
 from ops_mcp.values import Json, JsonObject, Secret
 from tests.house import House, house
+from tests.tools.capable import CapablePlace, furnish
 
 PROBLEM = "dev.ops-mcp/problem"
 
@@ -52,11 +53,12 @@ approval = "never"
 CEILINGS = (Level.sandbox, Level.staging, Level.prod_low, Level.prod)
 SCORES = (50, 100, 140, 170)
 ROOMY: dict[str, Any] = {
+    "toolsets": ["core", "observe", "places"],
     "budgets": {"read": {}, "work": {}, "recovery": {}, "anonymous": {}, "everyone": {}},
     "rates": {name: {"per_minute": 1_000_000, "burst": 100_000} for name in ("read", "record", "change", "destroy")},
     "approvals": {"open_per_agent": 10_000, "answer_minutes": 600_000},
 }
-"""Settings under which neither a budget, a rate nor the cap on open requests decides a cell."""
+"""Settings with every toolset, under which neither a budget, a rate nor the cap on open requests decides a cell."""
 
 
 class Answered:
@@ -116,6 +118,16 @@ class Scene:
                 break
             await self.home.answer(outcome.approval.id)
         return await self.serving(place)
+
+    async def origin(self, place: str) -> str:
+        """Another environment, where the same service serves healthy, to be promoted from."""
+        service, environment = PLACES[place]
+        name = "staging" if environment == "sandbox" else "sandbox"
+        if await self.home.app.deployments.serving(ServiceName(service), EnvironmentName(name)) is None:
+            self.sent += 1
+            outcome = await self.home.call(self.callers["setter"], "deploy", service=service, environment=name)
+            assert isinstance(outcome, Done), outcome
+        return name
 
     async def serving(self, place: str) -> Deployment:
         found = await self.home.app.deployments.serving(*_typed(place))
@@ -196,6 +208,8 @@ async def scene(tmp_path: Path, *, environments: str = "", **settings: Any) -> A
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "config.toml").write_text(environments, encoding="utf-8")
     async with house(tmp_path, **{**ROOMY, **settings}) as home:
+        home.place = CapablePlace()
+        furnish(home, {"memory": home.place})
         credential: list[Credential] = [NoToken()]
         server = build(partial(call, home.app), home.app.tools, door=lambda _ctx: (credential[0], Client(transport="memory")))
         callers = await _register(home)

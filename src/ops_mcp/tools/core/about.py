@@ -10,8 +10,9 @@ from ops_mcp.domain.places import Binding, EnvironmentName
 from ops_mcp.domain.releases import Deployment
 from ops_mcp.governance.reputation import missing_for_next, standing
 from ops_mcp.ports import DeploymentQuery, Ops, TrailQuery
+from ops_mcp.targets import DeploymentIdArg
 from ops_mcp.tool import Args, EnvironmentArg, Result, Target, read
-from ops_mcp.tools.core.arguments import CORE, CursorArg, DeploymentIdArg
+from ops_mcp.tools.core.arguments import CORE, CursorArg
 from ops_mcp.values import JsonObject
 
 

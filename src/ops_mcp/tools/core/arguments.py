@@ -6,6 +6,5 @@ from pydantic import Field
 
 CORE = "core"
 
-DeploymentIdArg = Annotated[str, Field(pattern=r"^dep_[0-9A-Za-z]{8,40}$", description="Deployment id")]
 CursorArg = Annotated[str | None, Field(max_length=400, description="next_cursor of the last page")]
 WaitArg = Annotated[float, Field(ge=0, le=45, description="Wait this long for the end")]

@@ -15,8 +15,9 @@ from ops_mcp.domain.releases import DeploymentId, DeploymentState
 from ops_mcp.errors import NotFound
 from ops_mcp.governance.approvals import is_late
 from ops_mcp.ports import DeploymentQuery, Ops
+from ops_mcp.targets import DeploymentIdArg
 from ops_mcp.tool import Args, EnvironmentArg, Result, ServiceArg, Target, read
-from ops_mcp.tools.core.arguments import CORE, CursorArg, DeploymentIdArg, WaitArg
+from ops_mcp.tools.core.arguments import CORE, CursorArg, WaitArg
 
 POLL_SECONDS = 0.2
 
@@ -26,7 +27,7 @@ class DeploymentsArgs(Args):
     environment: EnvironmentArg | None = None
     state: Literal[
         "queued", "releasing", "verifying", "watching", "undoing", "healthy", "superseded", "rolled_back", "down", "failed",
-        "cancelled", "unknown",
+        "cancelled", "unknown", "applied",
     ] | None = None  # fmt: skip
     limit: int = Field(default=10, ge=1, le=25)
     cursor: CursorArg = None

@@ -1,0 +1,1 @@
+"""The toolset for looking at what runs: its logs."""

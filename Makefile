@@ -4,14 +4,14 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
-QUICK := not slow and not clients and not postgres
+QUICK := not slow and not clients and not postgres and not docker
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The build's own requirements are pinned too: older pip reads the first name, newer pip the second.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help demo test test-slow test-clients check format docs bench clean
+.PHONY: help demo test test-slow test-docker test-clients check format docs bench clean
 
 help:
 	@echo "make demo    an agent deploys a real service, governed; nothing to configure"
@@ -33,7 +33,10 @@ test: $(VENV)/.ready
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "$(QUICK)"
 
 test-slow: $(VENV)/.ready
-	$(RUN) -m pytest -q -m "slow and not clients"
+	$(RUN) -m pytest -q -m "slow and not clients and not docker"
+
+test-docker: $(VENV)/.ready
+	$(RUN) -m pytest -q -n 2 --dist worksteal -m docker
 
 test-clients: $(VENV)/.ready
 	$(RUN) -m pytest -q -m clients

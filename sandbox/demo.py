@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import tomli_w
 
-from sandbox import history
+from sandbox import containers, history
 from sandbox.story import NotTrue, Story
 from sandbox.world import AgentSession, Reply, World, curl, free_port
 
@@ -35,6 +35,7 @@ class Demo:
         self.repository = world.home / "webshop"
         self.anchor = world.home / "anchor" / "heads.jsonl"
         self.ports = {environment: free_port() for environment in ENVIRONMENTS}
+        self.engine = containers.find_engine()
         self.commits: dict[str, str] = {}
         self.tokens: dict[str, str] = {}
 
@@ -50,6 +51,7 @@ async def tell(demo: Demo) -> tuple[str, ...]:
     async with demo.world.agent(demo.tokens["builder"]) as builder:
         await deploys_for_real(demo, builder)
         await bad_release(demo, builder)
+        await in_containers(demo, builder)
         await refused_in_production(demo, builder)
         async with demo.world.agent(demo.tokens["releaser"]) as releaser:
             await approved_by_a_person(demo, releaser)
@@ -76,7 +78,7 @@ def prepare(demo: Demo) -> None:
         bind(demo, environment)
     story.check(
         "The web shop is bound in sandbox, staging and production",
-        true=len(world.must("service", "list", "--json").data["services"]) == len(ENVIRONMENTS),
+        true=len(world.must("service", "list", "--json").data["services"]) >= len(ENVIRONMENTS),
         evidence=f"git repository with {', '.join(demo.commits)}; v3 holds a mistake",
     )
 
@@ -119,6 +121,30 @@ async def bad_release(demo: Demo, agent: AgentSession) -> None:
         evidence=ended.get("detail", ""),
     )
     story.check("v2 answers again", true='"v2"' in demo.answers("staging"), evidence=seen(demo, "staging"))
+
+
+async def in_containers(demo: Demo, agent: AgentSession) -> None:
+    story = demo.story
+    story.scene("The same tools, for containers")
+    if isinstance(demo.engine, str):
+        story.say(f"Left out: {demo.engine}.")
+        return
+    engine, busybox = demo.engine
+    engine.import_images(busybox)
+    box = {"service": "box", "environment": "staging"}
+    for tag in ("v1", "v2"):
+        done = await agent.call("deploy", **box, ref=tag)
+        story.check(f"{tag} runs in a container and answers its health check", true=done.done, evidence=first_line(done))
+        await settled(agent, deployment_of(done))
+    bad = await agent.call("deploy", **box, ref="v3")
+    ended = await settled(agent, deployment_of(bad))
+    story.check("v3 is rolled back by itself", true=ended["state"] == "rolled_back", evidence=ended["detail"])
+    lines = await agent.call("logs_search", **box, deployment=deployment_of(bad), severity="error")
+    story.check(
+        "The lines of the container that failed tell why",
+        true="cannot read its configuration" in lines.text,
+        evidence=(find(lines.data, "untrusted_text") or first_line(lines)),
+    )
 
 
 async def refused_in_production(demo: Demo, agent: AgentSession) -> None:
@@ -220,7 +246,10 @@ def configure(demo: Demo) -> None:
     """The configuration file: an anchor outside the state directory, and a small budget for one agent."""
     demo.anchor.parent.mkdir(parents=True)
     demo.world.config.mkdir(parents=True)
-    settings = {"budgets": {"agents": {"spender": {"read": {"calls_per_day": SPENDERS_READS}}}}}
+    settings: dict[str, Any] = {"budgets": {"agents": {"spender": {"read": {"calls_per_day": SPENDERS_READS}}}}}
+    if not isinstance(demo.engine, str):
+        settings["providers"] = {"docker": {"host": demo.engine[0].host}}
+        bind_box(demo)
     (demo.world.config / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
 
 
@@ -229,6 +258,15 @@ def bind(demo: Demo, environment: str) -> None:
     where = ("--name", "webshop", "--environment", environment, "--port", str(demo.ports[environment]))
     demo.world.must("service", "add", str(demo.repository), *where, "--run", "{python} app.py", "--health", "/health")
     shorten(demo.world.config / "services" / "webshop.toml", environment)
+
+
+def bind_box(demo: Demo) -> None:
+    """The container's binding, written as an operator would."""
+    options = {"image": containers.IMAGE, "port": containers.PORT, "stop_seconds": 1}
+    health = HEALTH | {"probe": {"kind": "http", "path": "/cgi-bin/health"}}
+    (demo.world.config / "services").mkdir(parents=True, exist_ok=True)
+    binding = {"staging": {"provider": "docker", "options": options, "health": health}}
+    (demo.world.config / "services" / "box.toml").write_text(tomli_w.dumps(binding), encoding="utf-8")
 
 
 def shorten(file: Path, environment: str) -> None:
@@ -307,8 +345,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="tell it for a machine")
     story = Story(machine=parser.parse_args().json)
     world = World()
+    demo = Demo(story, world)
     try:
-        closing = anyio.run(tell, Demo(story, world))
+        closing = anyio.run(tell, demo)
     except (Exception, KeyboardInterrupt) as error:
         cause = first_cause(error)
         if not isinstance(cause, NotTrue):
@@ -319,6 +358,8 @@ def main() -> int:
         return 1
     finally:
         world.close()
+        if not isinstance(demo.engine, str):
+            demo.engine[0].remove_all()
     story.end(closing=closing)
     return 0
 

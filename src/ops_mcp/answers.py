@@ -16,6 +16,8 @@ from ops_mcp.ports import Ops
 from ops_mcp.tool import Committed, Result
 
 POLL_SECONDS = 0.1
+_POLLS_A_NOTE = 10
+_AT_WORK = (DeploymentState.releasing, DeploymentState.undoing)
 
 
 class DeploymentView(Result):
@@ -168,17 +170,31 @@ async def found_deployment(id: str, ops: Ops) -> Deployment:
 
 
 async def follow(id: DeploymentId, ops: Ops, seconds: float, *, until_final: bool = False) -> Deployment:
-    """The deployment once it is verified (or final), or as it stands when the time is up. Reports each change of state."""
+    """The deployment once it is verified (or final), or as it stands when the time is up.
+
+    Reports each change of state and, while its place is at work, what that says it is doing.
+    """
     found = await found_deployment(id, ops)
-    said = ""
+    said, polls, steps = "", 0, 0
     with anyio.move_on_after(seconds):
         while not is_final(found.state) and (until_final or found.verified_at is None):
-            if found.state.value != said:
-                said = found.state.value
-                await ops.progress(list(DeploymentState).index(found.state), None, f"{found.id} is {said}")
+            now = f"{found.id} is {found.state.value}"
+            if polls % _POLLS_A_NOTE == 0 and found.state in _AT_WORK and (note := await _last_note(found, ops)):
+                now = f"{now}: {note}"
+            elif said.startswith(now):
+                now = said
+            if now != said:
+                said, steps = now, steps + 1
+                await ops.progress(steps, None, said)
             await anyio.sleep(POLL_SECONDS)
+            polls += 1
             found = await found_deployment(id, ops)
     return found
+
+
+async def _last_note(found: Deployment, ops: Ops) -> str:
+    notes = [step.detail for step in await ops.journal.steps(found.id) if step.event == "note" and step.detail]
+    return plain(notes[-1], 120) if notes else ""
 
 
 def count_that_fits(items: Iterable[Result], reply_tokens: int) -> int:

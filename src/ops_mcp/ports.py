@@ -138,8 +138,11 @@ class Variables(Protocol):
 
 @runtime_checkable
 class Provisions(Protocol):
-    async def provision(self, binding: Binding, wanted: Provision, *, tell: Tell) -> Observed:
-        """Make it beside the bound service, in its project and environment; one of that name that exists already will do."""
+    async def provision(self, binding: Binding, wanted: Provision, *, handle: str = "", tell: Tell) -> Observed:
+        """Make it beside the bound service, in its project and environment; one of that name that exists already will do.
+
+        `handle` is what `tell` was given by an earlier attempt of the same deployment: what it began is followed.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,13 @@ from tests.contracts.trial import Trial, on_trial
 KINDS = sorted(module.name for module in pkgutil.iter_modules(providers.__path__) if not module.name.startswith("_"))
 
 
-def waits(kind: str) -> bool:
-    return bool(getattr(importlib.import_module(f"tests.contracts.stages.{kind}"), "REAL_TIME", False))
+def marked(kind: str) -> Any:
+    """A stage may say for whom its trials are: `MARKS` names markers."""
+    stage = importlib.import_module(f"tests.contracts.stages.{kind}")
+    return pytest.param(kind, marks=[getattr(pytest.mark, mark) for mark in getattr(stage, "MARKS", ())])
 
 
-@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.slow if waits(kind) else ()) for kind in KINDS])
+@pytest.fixture(params=[marked(kind) for kind in KINDS])
 async def trial(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Trial]:
     module = importlib.import_module(f"tests.contracts.stages.{request.param}")
     (tmp_path / "ledger").mkdir()

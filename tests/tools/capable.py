@@ -53,7 +53,7 @@ class CapablePlace(MemoryPlace):
     async def set_variable(self, binding: Binding, wanted: SetVariable) -> Usage:
         return Usage()
 
-    async def provision(self, binding: Binding, wanted: Provision, *, tell: Tell) -> Observed:
+    async def provision(self, binding: Binding, wanted: Provision, *, handle: str = "", tell: Tell) -> Observed:
         return Observed(deployment=placement_of_nothing, presence=Presence.unknown)
 
 

@@ -100,7 +100,8 @@ async def _act(course: Course, deployment: Deployment, wanted: Act) -> Observed:
             if not isinstance(provider, Provisions):
                 raise Unsupported(f"{provider.kind} provisions nothing.", hint="An operator makes it by hand.")
             tell = Telling(course, StepName.release, deployment.id)
-            return await provider.provision(deployment.release.binding, wanted, tell=tell)
+            known = (await course.present()).handle
+            return await provider.provision(deployment.release.binding, wanted, handle=known, tell=tell)
         case _:
             assert_never(wanted)
 

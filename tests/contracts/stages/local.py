@@ -20,7 +20,7 @@ from tests.contracts.stage import Behaviour, Fault, bound
 from tests.providers.local.conftest import reason_to_skip
 from tests.providers.local.fakes import World, commit, world
 
-REAL_TIME = True
+MARKS = ("slow",)
 
 SERVICE = """
 import os

@@ -130,6 +130,7 @@ class FakeProvider:
         return self._put(placement, None)
 
     async def status(self, placement: Placement) -> Observed:
+        self._fail("status")
         if self.blind:
             return Observed(deployment=placement.deployment, presence=Presence.unknown, detail="the place cannot be reached")
         return self._observed(placement.deployment)
@@ -216,15 +217,15 @@ class World:
 
     async def deploy(self, content: str, *, binding: Binding = BINDING, agent: str = "ada") -> Operation:
         plan = deploy_plan(
-            self._asked("deploy", agent), content=Content(identity=content), binding=binding, place=await self._place()
+            self._asked("deploy", agent), content=Content(identity=content), binding=binding, place=await self.place()
         )
         return await self.commit(plan)
 
     async def rollback(self, *, agent: str = "ada") -> Operation:
-        return await self.commit(rollback_plan(self._asked("rollback", agent), binding=BINDING, place=await self._place()))
+        return await self.commit(rollback_plan(self._asked("rollback", agent), binding=BINDING, place=await self.place()))
 
     async def restart(self) -> Operation:
-        return await self.commit(restart_plan(self._asked("restart", "ada"), binding=BINDING, place=await self._place()))
+        return await self.commit(restart_plan(self._asked("restart", "ada"), binding=BINDING, place=await self.place()))
 
     async def commit(self, plan: Plan) -> Operation:
         self.numbers += 1
@@ -286,7 +287,7 @@ class World:
     def _asked(self, tool: str, agent: str) -> Asked:
         return Asked(tool=tool, agent=agent, arguments={"service": SERVICE})
 
-    async def _place(self) -> Place:
+    async def place(self) -> Place:
         serving = await self.stored.serving(SERVICE, ENVIRONMENT)
         running = await self.stored.running(SERVICE, ENVIRONMENT)
         current = running or serving

@@ -226,6 +226,27 @@ class Config(Value):
         prices = self.settings.prices
         return Cost(calls=0, usd_micros=prices.get(f"{tool}:{provider}", prices.get(tool, 0)))
 
+    @property
+    def prod_credentials(self) -> tuple[str, ...]:
+        """Bindings to prod environments that name secrets, or whose provider has a token for there."""
+        tiers = {name: environment.tier for name, environment in self.environments.items()}
+        prod = [b for b in self.bindings if tiers.get(b.environment) is Tier.prod]
+        return tuple(f"{b.service} in {b.environment}" for b in prod if b.secrets or self.has_token(b.provider, b.environment))
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What is said at every start and in every `whoami`."""
+        if self.served or not (beside := self.prod_credentials):
+            return self.warnings
+        named = ", ".join(beside[:5]) + (", ..." if len(beside) > 5 else "")
+        said = f"Credentials for prod are configured where the agent's shell can read them: {named}."
+        return (*self.warnings, f"{said} They belong in `ops-mcp serve` under another user or host.")
+
+    def has_token(self, provider: str, environment: str) -> bool:
+        """Whether the provider's table names a token for this environment."""
+        tokens = self.settings.providers.get(provider, {}).get("tokens")
+        return isinstance(tokens, dict) and environment in tokens
+
     def most_metered(self, provider: str) -> int:
         """The most micro-dollars that one change at this provider is metered."""
         meter = self.settings.meters.get(provider)

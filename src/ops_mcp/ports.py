@@ -147,6 +147,13 @@ class Provisions(Protocol):
 
 
 @runtime_checkable
+class Reaches(Protocol):
+    async def reach(self, binding: Binding) -> str:
+        """Ask the place whether this binding's credential opens what it names; a few words on what that is, for `doctor`."""
+        ...
+
+
+@runtime_checkable
 class Closes(Protocol):
     async def aclose(self) -> None:
         """Let go of connections when the process ends."""

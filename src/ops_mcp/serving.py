@@ -28,7 +28,7 @@ async def serve_http(
 
     Raises `NotConfigured` for an address that would expose tokens.
     """
-    for warning in config.warnings:
+    for warning in config.cautions:
         log.warning(warning)
     http = config.settings.http
     bound = web.listen(http)

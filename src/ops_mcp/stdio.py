@@ -36,7 +36,7 @@ async def serve_stdio(
 
     `beside` runs for as long as the server does.
     """
-    for warning in config.warnings:
+    for warning in config.cautions:
         log.warning(warning)
     if wire is None:
         await _serve_files(config, wake_worker)

@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -10,16 +10,20 @@ from typing import Literal, TypeAlias
 import anyio
 import psutil
 
+from ops_mcp import providers
 from ops_mcp.config import Config
-from ops_mcp.domain.identity import Tier
+from ops_mcp.domain.places import Binding
 from ops_mcp.errors import OpsError
+from ops_mcp.ports import Reaches
 from ops_mcp.providers.local import isolation
 from ops_mcp.secrets import Secrets, others_may_read
+from ops_mcp.startup import now
 from ops_mcp.store import keys
 from ops_mcp.store.leases import Lease
 from ops_mcp.store.schema import SCHEMA_VERSION
 from ops_mcp.values import Value
 
+_REACH_SECONDS = 15.0
 _LITTLE_SPACE = 512 * 2**20
 _VOLATILE = ("tmpfs", "ramfs", "overlay")
 
@@ -52,7 +56,38 @@ Check: TypeAlias = Callable[[Patient], Iterable[Finding]]
 async def examine(patient: Patient) -> tuple[Finding, ...]:
     """All findings, in a fixed order."""
     isolated = await _isolation(patient.config)
-    return (*isolated, *(finding for check in _CHECKS for finding in check(patient)))
+    reached = await _places(patient.config)
+    return (*isolated, *(finding for check in _CHECKS for finding in check(patient)), *reached)
+
+
+async def _places(config: Config) -> list[Finding]:
+    """Whether each credential opens the place that its binding names; all are asked at once."""
+    places = providers.load(config, secret=Secrets(config.config_dir).read, clock=now)
+    found: dict[int, Finding] = {}
+
+    async def ask(number: int, binding: Binding) -> None:
+        if binding.provider in places and isinstance(provider := places[binding.provider], Reaches):
+            found[number] = await _reached(provider, binding)
+
+    try:
+        async with anyio.create_task_group() as group:
+            for number, binding in enumerate(config.bindings):
+                group.start_soon(ask, number, binding)
+    finally:
+        await providers.close(places)
+    return [found[number] for number in sorted(found)]
+
+
+async def _reached(provider: Reaches, binding: Binding) -> Finding:
+    what = f"{binding.service} in {binding.environment}"
+    try:
+        with anyio.fail_after(_REACH_SECONDS):
+            return Finding(what=what, state="ok", says=f"{binding.provider}: {await provider.reach(binding)}.")
+    except OpsError as error:
+        return Finding(what=what, state="fail", says=error.message, fix=error.hint)
+    except TimeoutError:
+        fix = "See whether this host can reach it, and its status page."
+        return Finding(what=what, state="fail", says=f"{binding.provider} did not answer in {_REACH_SECONDS:g} s.", fix=fix)
 
 
 async def _isolation(config: Config) -> list[Finding]:
@@ -214,16 +249,10 @@ def _boundary(patient: Patient) -> Iterable[Finding]:
     """Where the boundary runs, and credentials for prod on the wrong side of it."""
     config = patient.config
     yield Finding(what="boundary", state="ok", says=config.boundary)
-    precious = precious_bindings(config)
+    precious = config.prod_credentials
     if precious and not config.settings.http.tls:
         says = f"Credentials for prod are configured here, beside the agent: {', '.join(precious)}."
         yield Finding(what="boundary", state="warn", says=says, fix="Move them to `ops-mcp serve` under another user or host.")
-
-
-def precious_bindings(config: Config) -> Sequence[str]:
-    """Bindings to prod environments that name secrets."""
-    tiers = {name: environment.tier for name, environment in config.environments.items()}
-    return [f"{b.service} in {b.environment}" for b in config.bindings if b.secrets and tiers.get(b.environment) is Tier.prod]
 
 
 def file_system(path: Path, mounts: Iterable[tuple[str, str]]) -> str:

@@ -10,8 +10,8 @@ from ops_mcp.cli.paint import EXIT_FAILED, Part, Reply, Table
 from ops_mcp.config import Config
 from ops_mcp.errors import OpsError
 from ops_mcp.store import leases
-from ops_mcp.store.outages import unavailable
 from ops_mcp.store.leases import Lease
+from ops_mcp.store.outages import unavailable
 from ops_mcp.values import JsonObject
 
 _OPERATORS = "SELECT COUNT(*) FROM operators WHERE revoked_at IS NULL"

@@ -99,6 +99,10 @@ class Railway:
             await self.door.open(binding, patiently=True), wanted, workflow=handle or None, tell=tell
         )
 
+    async def reach(self, binding: Binding) -> str:
+        opened = await self.door.open(binding)
+        return f"project {opened.options.project}, environment {opened.options.environment_id}"
+
     async def aclose(self) -> None:
         await self.outside.aclose()
 

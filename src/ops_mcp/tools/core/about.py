@@ -67,7 +67,7 @@ async def whoami(_args: NoArgs, ops: Ops) -> Whoami:
         budgets=[BudgetView(**left.model_dump()) for left in account.budgets if left.left < left.limit][:40],
         boundary=ops.config.boundary,
         trouble=ops.trouble or account.trouble,
-        warnings=list(ops.config.warnings),
+        warnings=list(ops.config.cautions),
     )
 
 

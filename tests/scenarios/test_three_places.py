@@ -4,12 +4,12 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 import tomli_w
@@ -116,7 +116,7 @@ async def test_one_service_goes_through_three_places_and_comes_back_from_a_bad_p
             steer(api, bad)
             last = await through_all(world, ada, bad, ends_verified=True)
         # Nobody is connected any more: the worker watches, and goes back by itself.
-        ended = wait_for_end(world, last)
+        ended = await ended_by_itself(world, last)
         assert ended["state"] == "rolled_back", ended
         assert production(api) == good
         assert curl(ports["vercel"], "/health")[0] != 0
@@ -172,15 +172,14 @@ def production(api: str) -> str:
     return next(str(d["sha"]) for d in world["deployments"] if d["id"] == serving)
 
 
-def wait_for_end(world: World, deployment: str) -> dict[str, Any]:
-    until = time.monotonic() + 90
-    while time.monotonic() < until:
-        found = [r["record"] for r in ledger(world) if r["record"].get("deployment") == deployment]
-        ends = [r for r in found if r["kind"] == "operation.settled"]
-        if ends:
-            return {"state": ends[-1]["verdict"], **ends[-1]}
-        time.sleep(0.5)
-    raise AssertionError(f"{deployment} did not end")
+async def ended_by_itself(world: World, deployment: str) -> dict[str, Any]:
+    with anyio.fail_after(90):
+        while True:
+            found = [r["record"] for r in ledger(world) if r["record"].get("deployment") == deployment]
+            ends = [r for r in found if r["kind"] == "operation.settled"]
+            if ends:
+                return {"state": ends[-1]["verdict"], **ends[-1]}
+            await anyio.sleep(0.5)
 
 
 def ledger(world: World) -> list[dict[str, Any]]:

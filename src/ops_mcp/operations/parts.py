@@ -30,7 +30,7 @@ class Patience:
 
     release_seconds: float = 3600.0
     limited_seconds: float = 3600.0
-    undo_seconds: float = 120.0
+    undo_seconds: float = 300.0
     look_seconds: float = 10.0
     place_seconds: float = 900.0
     tick_seconds: float = 1.0

@@ -232,3 +232,9 @@ async def test_an_address_on_this_machine_is_told_only_where_the_api_is_on_it_to
     here.railway.world.instances[houses.WEB, houses.STAGING].domain = "127.0.0.1:22"
     found = await here.provider.deploy(here.placement(1, V1), replaces=None, tell=here.told)
     assert found.url is None
+
+
+async def test_the_doctor_is_told_what_the_token_opens(tmp_path: Path) -> None:
+    said = await house(tmp_path).provider.reach(bound())
+    assert said.startswith("project ")
+    assert ", environment " in said

@@ -23,6 +23,12 @@ from typing import Any
 import psutil
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
 
+from ops_mcp.providers.local import processes
+from ops_mcp.providers.local.ground import runs_root
+from ops_mcp.providers.local.home import Desk
+from ops_mcp.providers.local.isolation import Confinement, Mode
+from ops_mcp.providers.local.observing import tree_of
+
 OWN_NAMES = ("OPS_MCP_", "DATABASE_URL", "REDIS_URL", "SUPABASE_")
 
 
@@ -133,7 +139,18 @@ class World:
         for process in alive:
             _signal(process, signal.SIGKILL)
         psutil.wait_procs(alive, timeout=5)
+        self._end_services()
         shutil.rmtree(self.home, ignore_errors=True)
+
+    def _end_services(self) -> None:
+        """What runs as another uid lives outside this house and names it nowhere; its own records lead to it."""
+        for record in self.state.glob("local/*/*/deployments/*/process.json"):
+            desk = Desk(record.parent)
+            started = desk.started()
+            desk.want_nothing()
+            if started is not None:
+                processes.send(tree_of(started), signal.SIGKILL)
+        shutil.rmtree(runs_root(self.state, Confinement(mode=Mode.uid)), ignore_errors=True)
 
 
 def command() -> list[str]:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import anyio
 
@@ -55,6 +56,7 @@ class Trial:
     parts: Parts
     settled: Settled = field(default_factory=Settled)
     numbers: int = 0
+    mark: str = field(default_factory=lambda: uuid4().hex[:12])
 
     @property
     def stored(self) -> StoredDeployments:
@@ -73,7 +75,8 @@ class Trial:
 
     async def commit(self, plan: Plan) -> Operation:
         self.numbers += 1
-        ids = OperationId(f"op_{self.numbers}"), DeploymentId(f"dep_{self.numbers:08d}")
+        # Real engines outlive a trial and serve several at once, so no two trials may use the same id.
+        ids = OperationId(f"op_{self.numbers}"), DeploymentId(f"dep_{self.mark}{self.numbers:04d}")
         call, at = f"call_{self.numbers}", self.stage.clock()
 
         def unit(tx: Transaction) -> None:

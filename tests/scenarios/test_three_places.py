@@ -57,7 +57,7 @@ def house() -> Iterator[World]:
 
 
 def remove_containers() -> None:
-    filters = json.dumps({"label": ["dev.ops-mcp.service=web", "dev.ops-mcp.environment=staging"]})
+    filters = json.dumps({"label": ["dev.ops-mcp.service=story", "dev.ops-mcp.environment=staging"]})
     with by_hand(engine_host()) as client:
         for container in client.get("/containers/json", params={"all": "1", "filters": filters}).json():
             client.delete(f"/containers/{container['Id']}", params={"force": "1", "v": "1"})
@@ -87,7 +87,7 @@ def configure(world: World, repository: Path, api: str, ports: dict[str, int]) -
         },
         "production": {"provider": "vercel", "options": hosted, "health": {**QUICK, "watch_seconds": 20.0}},
     }
-    (world.config / "services" / "web.toml").write_text(tomli_w.dumps(bindings), encoding="utf-8")
+    (world.config / "services" / "story.toml").write_text(tomli_w.dumps(bindings), encoding="utf-8")
 
 
 def publish(repository: Path, version: str) -> str:
@@ -130,10 +130,10 @@ async def test_one_service_goes_through_three_places_and_comes_back_from_a_bad_p
 
 async def through_all(world: World, ada: AgentSession, ref: str, *, ends_verified: bool = False) -> str:
     """Deploy to the sandbox, promote to staging, then, with a person's approval, to production; the last deployment's id."""
-    await settled(ada, await ada.call("deploy", service="web", environment="sandbox", ref=ref))
-    promoted = {"service": "web", "from_environment": "sandbox", "environment": "staging"}
+    await settled(ada, await ada.call("deploy", service="story", environment="sandbox", ref=ref))
+    promoted = {"service": "story", "from_environment": "sandbox", "environment": "staging"}
     await settled(ada, await ada.call("promote", **promoted))
-    asked = {"service": "web", "from_environment": "staging", "environment": "production", "reason": "it is healthy in staging"}
+    asked = {"service": "story", "from_environment": "staging", "environment": "production", "reason": "it is healthy in staging"}
     refused = await ada.call("promote", **asked)
     assert refused.code == "needs_approval", refused.text
     world.must("approve", str(refused.data["details"]["approval"]), "--yes")

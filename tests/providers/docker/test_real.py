@@ -633,3 +633,7 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+async def test_the_doctor_is_told_that_the_engine_answers(here: World) -> None:
+    assert (await here.docker.reach(here.binding())).startswith("the engine answers, API 1.")

@@ -156,6 +156,10 @@ class Docker:
         found = await of_group(ground.engine, group_of(placement))
         return await measuring.measure(ground.engine, found, clock=self.clock, sleep=self.sleep)
 
+    async def reach(self, binding: Binding) -> str:
+        major, minor = await self._ground(binding).engine.version()
+        return f"the engine answers, API {major}.{minor}"
+
     async def aclose(self) -> None:
         for engine in self._engines.values():
             await engine.aclose()

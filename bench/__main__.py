@@ -5,14 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import definitions, disk, ledger_size, overhead, paced, startup, verification, writers
+from bench import definitions, disk, ledger_size, log_templates, overhead, paced, startup, verification, writers
 from bench.house import house
 from bench.result import Result, save, table
 from sandbox.world import free_port
 
 RESULTS = Path(__file__).with_name("results.json")
 # In this order: `ledger_size` makes the million records that `verification` reads, so both share the last house.
-NAMES = ("disk", "definitions", "overhead", "startup", "paced", "writers", "ledger_size", "verification")
+NAMES = ("disk", "definitions", "overhead", "startup", "paced", "writers", "ledger_size", "verification", "log_templates")
 
 
 async def run(names: Sequence[str]) -> list[Result]:
@@ -29,6 +29,7 @@ async def run(names: Sequence[str]) -> list[Result]:
             "writers": lambda: writers.measure(home),
             "ledger_size": lambda: ledger_size.measure(home),
             "verification": lambda: verification.measure(home),
+            "log_templates": log_templates.measure,
         }
         for name in [n for n in NAMES if n in names]:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)

@@ -84,5 +84,5 @@ def bound(provider: str, options: dict[str, object], **health: object) -> Bindin
 Open = Callable[[Path], AbstractAsyncContextManager[Stage]]
 """What `tests/contracts/stages/KIND.py` has as `open_stage`. It skips, with the reason, where this machine lacks the place.
 
-`MARKS` beside it names the markers of its trials: `slow` where it waits in earnest.
+`MARKS` beside it names further markers of its trials: what they need.
 """

@@ -11,7 +11,7 @@ from ops_mcp.ports import Logs, Restarts
 from tests.contracts.stage import Behaviour, Fault
 from tests.contracts.trial import Trial
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ON_THE_WAY = ("check begun", "release begun", "verify begun", "watch begun", "done done")
 ON_THE_WAY_BACK = ("verify failed", "verify undo_begun", "undo note")

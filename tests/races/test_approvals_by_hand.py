@@ -40,6 +40,7 @@ async def ask(agent: AgentSession, **arguments: str) -> str:
     return str(asked.data["details"]["approval"])
 
 
+@pytest.mark.slow
 async def test_whatever_an_agent_tries_in_its_shell_its_own_request_stays_unanswered(world: World, port: int) -> None:
     token = token_of(world, "ada")
     async with world.agent(token) as ada:

@@ -103,6 +103,7 @@ def rewritten(ledger: LedgerFile, bodies: list[bytes]) -> LedgerFile:
     return replace(ledger, bodies=bodies, heads=heads, hashes=hashes_of(bodies))
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(attacks())
 def test_every_mutation_by_an_attacker_who_rehashes_and_resigns_is_found_and_bounded_by_anchors(

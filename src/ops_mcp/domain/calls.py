@@ -45,8 +45,8 @@ class Call(Value):
     `alters_runtime` marks the tools to which approval, freeze and guard apply. `recovery` is set by the plan of an agent's
     rollback to the last healthy release while the current one is failing or unverified. `always_reachable` marks the reads
     that stay reachable when the read budget is empty. `target_owner` and `target_open` tell whose deployment the call points at
-    and whether it still runs; from them the admission derives `own_work`. `metered_micros` is the part of the ceiling's money that
-    the provider's meter settles.
+    and whether it still runs; from them the admission derives `own_work`. `metered_micros` is the part of the ceiling's money
+    that the provider's meter settles.
     """
 
     id: CallId

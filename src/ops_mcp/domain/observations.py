@@ -53,7 +53,7 @@ class Sample(Value):
 
 
 class Variable(Value):
-    """One variable of a service. `value` is None where the place does not tell it; `note` says why, or for which targets it is."""
+    """One variable of a service. `value` is None where the place does not tell it; `note` says why, or for which targets."""
 
     name: str
     value: Secret | None = None

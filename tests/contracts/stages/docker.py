@@ -19,7 +19,7 @@ from tests.contracts.stage import Behaviour, Fault, bound
 from tests.providers.docker.worlds import IMAGE, World, by_hand, engine_host, reason_to_skip, world
 from tests.providers.local.fakes import commit, git
 
-MARKS = ("slow", "docker")
+MARKS = ("docker",)
 
 DOCKERFILES = {
     Behaviour.good: 'ENV ANSWER="200 OK"\n',

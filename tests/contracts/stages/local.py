@@ -20,8 +20,6 @@ from tests.contracts.stage import Behaviour, Fault, bound
 from tests.providers.local.conftest import reason_to_skip
 from tests.providers.local.fakes import World, commit, world
 
-MARKS = ("slow",)
-
 SERVICE = """
 import os
 from http.server import BaseHTTPRequestHandler, HTTPServer

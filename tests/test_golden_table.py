@@ -13,7 +13,7 @@ from ops_mcp.values import JsonObject
 from tests.golden.scene import CEILINGS, PLACES, QUIET, SCORES, Scene, ending, scene
 from tests.golden.table import Cell, cells
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 LEVELLED = ("change", "destroy", "cancel", "cancel_own", "recovery")
 """Kinds that have a verdict to ask for first."""

@@ -28,7 +28,7 @@ from tests.golden.scene import ROOMY
 from tests.house import House, house
 from tests.test_pipes import META, talking
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 CONFIGURED = "kQ7/vT2+xJ9 wL4&mZ8=pR6"
 """Has what encoders change: a slash, a plus, a space, an ampersand and an equals sign."""

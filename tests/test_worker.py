@@ -215,6 +215,7 @@ async def test_a_release_that_answers_500_is_rolled_back_to_a_real_process(tmp_p
         assert "HTTP 500" in second.detail
 
 
+@pytest.mark.slow
 async def test_a_first_release_that_never_answers_is_stopped_and_the_service_is_down(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.bind(SAMPLE_SILENT="1")
@@ -223,6 +224,7 @@ async def test_a_first_release_that_never_answers_is_stopped_and_the_service_is_
         assert (found.state, await shop.status()) == ("down", 0)
 
 
+@pytest.mark.slow
 async def test_a_release_that_dies_during_the_watch_is_rolled_back_with_no_client_connected(tmp_path: Path) -> None:
     shop = Shop(tmp_path, watch_seconds=8)
     async with opened(shop) as server:
@@ -232,6 +234,7 @@ async def test_a_release_that_dies_during_the_watch_is_rolled_back_with_no_clien
         assert (second.state, await shop.status()) == ("rolled_back", 200)
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_is_replaced_and_the_watch_still_ends(tmp_path: Path) -> None:
     shop = Shop(tmp_path, watch_seconds=4)
     async with opened(shop) as server:
@@ -247,6 +250,7 @@ async def test_a_killed_worker_is_replaced_and_the_watch_still_ends(tmp_path: Pa
         assert len(starts) == 1
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_inside_the_build_leaves_one_release_and_one_end(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     async with opened(shop) as server:
@@ -279,6 +283,7 @@ async def test_a_worker_told_to_leave_does_and_gives_its_lease_back(tmp_path: Pa
         assert await shop.status() == 200
 
 
+@pytest.mark.slow
 async def test_a_client_that_kills_its_servers_whole_process_tree_does_not_end_the_watch(tmp_path: Path) -> None:
     shop = Shop(tmp_path, watch_seconds=3)
     async with opened(shop) as server:

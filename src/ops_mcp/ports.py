@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from ops_mcp.config import Config
-from ops_mcp.deploying.plans import Place
+from ops_mcp.deploying.plans import Place, current_of
 from ops_mcp.domain.calls import Approval, Call, Verdict
 from ops_mcp.domain.identity import Caller
 from ops_mcp.domain.observations import LogLine, LogQuery, Sample, Variable
@@ -306,6 +306,6 @@ async def look(deployments: Deployments, service: ServiceName, environment: Envi
     """What is recorded at a place, for plans."""
     serving = await deployments.serving(service, environment)
     running = await deployments.running(service, environment)
-    current = running or serving
+    current = current_of(running, serving)
     healthy = await deployments.last_healthy(service, environment, other_than=current.id if current else None)
     return Place(serving=serving, last_healthy=healthy, running=running)

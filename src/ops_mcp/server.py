@@ -4,7 +4,7 @@ import json
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, Protocol, TypeVar, assert_never
 
 from mcp import MCPError
@@ -59,23 +59,27 @@ class Calls(Protocol):
     ) -> Outcome: ...
 
 
-def build(calls: Calls, tools: Mapping[str, AnyTool], *, door: Door) -> Server[Any]:
-    """The MCP server, for any transport and both protocol eras. Tools are listed in the order given, the same to everyone."""
+def build(calls: Calls, tools: Mapping[str, AnyTool], *, door: Door, held_back: Calls | None = None) -> Server[Any]:
+    """The MCP server, for any transport and both protocol eras. Tools are listed in the order given, the same to everyone.
+
+    `held_back` are the calls of tools/call where the transport holds each answer back until its record is durable; only these
+    answers name their call. What resources and completions show is durable before it is put together.
+    """
     listed = ListToolsResult(tools=[listing(tool) for tool in tools.values()])
     schemas = {tool.name: tool.input_schema for tool in listed.tools}
 
-    async def through_the_gate(ctx: Context, name: str, arguments: JsonObject) -> Outcome:
+    async def through(gate: Calls, ctx: Context, name: str, arguments: JsonObject) -> Outcome:
         credential, client = door(ctx)
-        return await calls(credential, client, name, arguments, progress=_progress(ctx))
+        return await gate(credential, client, name, arguments, progress=_progress(ctx))
 
     async def list_tools(_ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         refuse_cursor(params)
         return listed
 
     async def call_tool(ctx: Context, params: CallToolRequestParams) -> CallToolResult:
-        return to_result(await through_the_gate(ctx, params.name, params.arguments or {}))
+        return to_result(await through(held_back or calls, ctx, params.name, params.arguments or {}))
 
-    shelf = Shelf(through_the_gate, tools)
+    shelf = Shelf(partial(through, calls), tools)
     server: Server[Any] = Server(
         "ops-mcp",
         version=__version__,

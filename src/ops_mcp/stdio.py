@@ -47,7 +47,8 @@ async def serve_stdio(
         # what a hundred calls in flight hold would cost each of them a tenth.
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
-        server = build(partial(call, opened.app, ahead=True), opened.app.tools, door=stdio_door(config.token))
+        gate, ahead = partial(call, opened.app), partial(call, opened.app, ahead=True)
+        server = build(gate, opened.app.tools, door=stdio_door(config.token), held_back=ahead)
         await pipes.serve(server, wire, ending=_leave_soon, due=partial(_due, opened.app.ledger))
         group.cancel_scope.cancel()
 

@@ -13,7 +13,7 @@ from ops_mcp.store import keys, verify
 from ops_mcp.store.rebuild import compare
 from tests.house import house
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 PROCESSES, CONNECTIONS = 8, 4
 
 

@@ -11,6 +11,7 @@ from ops_mcp.deploying.steps import (
     called,
     changed_binding,
     check_expected,
+    current_of,
     deploy_warnings,
     describe,
     healthy_now,
@@ -40,6 +41,7 @@ __all__ = [
     "Place",
     "cancel_plan",
     "committed",
+    "current_of",
     "deploy_plan",
     "is_recovery",
     "replicas_kept",
@@ -77,7 +79,7 @@ def rollback_plan(asked: Asked, *, binding: Binding, place: Place, to: Deploymen
     While a deployment is on its way, that is what is rolled back: it is cancelled and undone first.
     Raises `Conflict` when there is nothing to go back to, or the one named never proved healthy here.
     """
-    current = place.running or place.serving
+    current = place.current
     check_expected(asked, current)
     target = to or place.last_healthy
     if target is None:
@@ -155,7 +157,7 @@ def is_recovery(*, target: Deployment, place: Place) -> bool:
     It is when the target is the last healthy release, what is there is failing or unverified, and no rollback of it has been
     exempt before.
     """
-    current = place.running or place.serving
+    current = place.current
     if current is None or place.last_healthy is None or current.recovery_used:
         return False
     return target.id == place.last_healthy.id and current.health is not HealthVerdict.healthy
@@ -202,7 +204,8 @@ def _check_target(target: Deployment, binding: Binding, current: Deployment | No
 def _rollback_warnings(target: Deployment, place: Place) -> tuple[str, ...]:
     warnings: list[str] = []
     if place.running:
-        warnings.append(f"{place.running.id} is on its way; it is cancelled and undone first.")
+        then = "cancelled and undone first" if place.running.releases else "cancelled, and what it did until then stands"
+        warnings.append(f"{place.running.id} is on its way; it is {then}.")
     if place.serving and place.serving.release.digest == target.release.digest and not place.running:
         warnings.append(f"{place.serving.id} already serves exactly this content and configuration.")
     return tuple(warnings)

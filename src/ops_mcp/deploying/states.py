@@ -17,6 +17,7 @@ class Event(StrEnum):
     released = "released"
     applied = "applied"
     act_failed = "act_failed"
+    act_stopped = "act_stopped"
     verified = "verified"
     watched = "watched"
     newer_release = "newer_release"
@@ -41,6 +42,7 @@ TRANSITIONS: Mapping[tuple[DeploymentState, Event], DeploymentState] = {
     (S.releasing, Event.released): S.verifying,
     (S.releasing, Event.applied): S.applied,
     (S.releasing, Event.act_failed): S.failed,
+    (S.releasing, Event.act_stopped): S.cancelled,
     (S.verifying, Event.verified): S.watching,
     (S.watching, Event.watched): S.healthy,
     (S.watching, Event.newer_release): S.superseded,

@@ -25,12 +25,22 @@ class Place(NamedTuple):
     """What was found at a service and environment: what serves, the last healthy one, and a deployment on its way.
 
     `running` is a deployment that is not final and has not yet passed verify. `last_healthy` is one whose release differs from
-    that of `running`, or else of `serving`.
+    that of `current`.
     """
 
     serving: Deployment | None
     last_healthy: Deployment | None
     running: Deployment | None = None
+
+    @property
+    def current(self) -> Deployment | None:
+        """What going back goes back from."""
+        return current_of(self.running, self.serving)
+
+
+def current_of(running: Deployment | None, serving: Deployment | None) -> Deployment | None:
+    """A release on its way, else what serves: an act that leaves alone what runs says nothing about it."""
+    return running if running is not None and running.releases else serving
 
 
 class Told(NamedTuple):
@@ -120,7 +130,7 @@ def _plan(asked: Asked, work: Work, place: Place, told: Told, *, steps: tuple[St
         summary=told.summary,
         content=work.release.content.identity,
         configuration=binding.digest,
-        target_state=target_state(place.running or place.serving),
+        target_state=target_state(place.current),
         steps=steps,
         warnings=told.warnings,
         work=work,

@@ -132,6 +132,11 @@ class Deployment(Value):
     usage: Usage = Usage()
 
     @property
+    def releases(self) -> bool:
+        """Whether a release is put in place; `Work.releases` says it of a plan. What leaves alone what runs replaces nothing."""
+        return self.kind not in (DeploymentKind.variable, DeploymentKind.provision) or self.previous is not None
+
+    @property
     def placement(self) -> Placement:
         return Placement(deployment=self.id, release=self.release, asked_at=self.created_at, handle=self.handle)
 

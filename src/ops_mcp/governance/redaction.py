@@ -198,8 +198,11 @@ class Redactor:
         return next((shape.name for shape in _WORTH_DECODING if occurs(shape, decoded) and compiled(shape).search(decoded)), None)
 
     def fingerprint(self, secret: Secret) -> str:
-        """A name for a value: the same for equal values, and nobody without this installation's key can try values out."""
-        return self._mac(secret.get_secret_value())
+        """A name for a value: the same for equal values, and nobody without this installation's key can try values out.
+
+        It is none of the markers: whoever writes a text and reads it redacted could try values out by those.
+        """
+        return self._mac("fingerprint\0" + secret.get_secret_value())
 
     def _marker(self, rule: str, secret: str) -> str:
         return f"[REDACTED:{rule}:{self._mac(secret)}]"

@@ -14,11 +14,12 @@ from ops_mcp.domain.releases import (
     SetVariable,
     StepName,
 )
-from ops_mcp.errors import LeaseLost, OpsError, Unsupported
+from ops_mcp.errors import DeadlineExceeded, OpsError, Unavailable, Unsupported
 from ops_mcp.operations.asking import ask_unless
 from ops_mcp.operations.beginning import snapshot_in
 from ops_mcp.operations.course import Course, moved
 from ops_mcp.operations.telling import Telling
+from ops_mcp.operations.undoing import lose_sight
 from ops_mcp.ports import Promotes, Provider, Provisions, Scales, Tell, Variables
 from ops_mcp.store.operations import Entry
 
@@ -55,12 +56,14 @@ async def act(course: Course, deployment: Deployment, wanted: Act) -> Deployment
             seconds=course.parts.patience.release_seconds,
             what="The place's own act",
         )
-    except LeaseLost:
+    except Unavailable:
         raise
+    except DeadlineExceeded as error:
+        return await lose_sight(course, StepName.release, error.message)
     except OpsError as error:
-        return await _failed(course, error.message)
+        return await _ended(course, Event.act_failed, error.message)
     if not isinstance(done, Observed):
-        return await _failed(course, f"It was stopped ({done.value}); what it did until then stands.")
+        return await _ended(course, Event.act_stopped, f"It was stopped ({done.value}); what it did until then stands.")
     if isinstance(wanted, SetVariable) and wanted.redeploy:
         await course.write(Entry(StepName.release, "note", done.detail), change=lambda d: d.evolve(usage=d.usage + done.usage))
         return None
@@ -106,8 +109,6 @@ async def _act(course: Course, deployment: Deployment, wanted: Act) -> Observed:
             assert_never(wanted)
 
 
-async def _failed(course: Course, why: str) -> Deployment:
+async def _ended(course: Course, event: Event, why: str) -> Deployment:
     """Nothing serves because of it, so there is nothing to undo."""
-    return await course.write(
-        Entry(StepName.release, "failed", why, {"cause": "act"}), change=moved(Event.act_failed, detail=why)
-    )
+    return await course.write(Entry(StepName.release, "failed", why, {"cause": "act"}), change=moved(event, detail=why))

@@ -28,9 +28,10 @@ async def ask(call: Callable[[], Awaitable[T]], parts: Parts, *, seconds: float,
             return await _in_time(call, seconds=seconds, what=what)
         except ProviderError as error:
             wait = error.retry_after_seconds
-            limited += wait or 0.0
+            put_off = max(wait or 0.0, pause)
+            limited += put_off
             if waits_out and wait is not None and limited <= patience.limited_seconds:
-                await parts.sleep(max(wait, pause))
+                await parts.sleep(put_off)
                 continue
             left -= 1
             if not error.temporary or left <= 0 or wait is not None:

@@ -14,7 +14,7 @@ from ops_mcp.domain.releases import (
     Presence,
     StepName,
 )
-from ops_mcp.errors import Conflict, LeaseLost, OpsError
+from ops_mcp.errors import Conflict, OpsError, Unavailable
 from ops_mcp.operations.acting import act, put_in_place
 from ops_mcp.operations.asking import ask_unless
 from ops_mcp.operations.beginning import begin
@@ -94,7 +94,7 @@ async def _release(course: Course, deployment: Deployment) -> Deployment:
             seconds=course.parts.patience.release_seconds,
             what="The release",
         )
-    except LeaseLost:
+    except Unavailable:
         raise
     except OpsError as error:
         return await start_undo(course, StepName.release, error.message, cause=Cause.release)

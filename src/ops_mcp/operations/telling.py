@@ -27,7 +27,8 @@ class Telling:
         self._notes = 0
 
     async def __call__(self, doing: str, *, handle: str = "") -> None:
-        said, at = doing[:MOST_CHARACTERS], self._course.parts.clock()
+        # Redacted before it is cut, or half a secret remains.
+        said, at = self._course.parts.redact(doing)[:MOST_CHARACTERS], self._course.parts.clock()
         if handle:
             entry = Entry(self._step, "note", said, {"handle": handle})
             await self._course.write(entry, beside=lambda tx, _: self._keep(tx, handle))

@@ -6,8 +6,17 @@ from functools import partial
 
 from ops_mcp.deploying.health import Judgement, Standing, verify
 from ops_mcp.deploying.states import Event
-from ops_mcp.domain.releases import Deployment, HealthVerdict, Observed, Presence, StepName, StepRecord
-from ops_mcp.errors import InProgress, LeaseLost, OpsError
+from ops_mcp.domain.releases import (
+    Deployment,
+    DeploymentKind,
+    HealthVerdict,
+    Observed,
+    Presence,
+    StepName,
+    StepRecord,
+    Usage,
+)
+from ops_mcp.errors import InProgress, OpsError, Unavailable
 from ops_mcp.operations.asking import ask
 from ops_mcp.operations.course import Beside, Cause, Course, moved
 from ops_mcp.operations.looking import judged, observe
@@ -69,11 +78,14 @@ def cause_in(journal: Sequence[StepRecord]) -> Cause:
 
 
 async def _way_back(course: Course, deployment: Deployment) -> Deployment | None:
-    """The release that the plan goes back to; if that has been found failing since, the newest healthy one."""
+    """The release that the plan goes back to; if that has been found failing since, the newest healthy one.
+
+    What was only scaled goes back to what it was, well or not: it was no better before, and nobody asked for another release.
+    """
     stored = StoredDeployments(course.parts.database)
     work = course.operation.plan.work
     planned = await stored.get(work.back_to) if work is not None and work.back_to else None
-    if planned is None or planned.health is HealthVerdict.healthy:
+    if planned is None or planned.health is HealthVerdict.healthy or deployment.kind is DeploymentKind.scale:
         return planned
     return await stored.last_healthy(deployment.service, deployment.environment, other_than=deployment.id)
 
@@ -91,18 +103,22 @@ async def _restore(course: Course, deployment: Deployment, back: Deployment, cau
             what="Putting the last healthy release back",
             waits_out=True,
         )
-    except LeaseLost:
+    except Unavailable:
         raise
     except OpsError as error:
-        found = await observe(back.placement, parts, waits_out=True)
+        found = await observe((await _told(course, back)).placement, parts, waits_out=True)
         if found.presence is Presence.unknown:
             return await lose_sight(course, UNDO, f"{error.message} Whether {back.id} runs cannot be found out: {found.detail}")
         if found.presence is not Presence.running:
             return await _give_up(course, back, error.message)
-    back = back.evolve(handle=put.handle or back.handle) if put is not None else back
-    await course.write(Entry(UNDO, "note", f"{back.id} is back; verifying it."), beside=lambda tx, _: _serve(tx, back))
+    handle, usage = (put.handle, put.usage) if put is not None else ("", Usage())
+    await course.write(
+        Entry(UNDO, "note", f"{back.id} is back; verifying it."),
+        change=lambda d: d.evolve(usage=d.usage + usage),
+        beside=lambda tx, _: _serve(tx, back, handle),
+    )
     verdict = await judged(
-        back.placement,
+        (await _told(course, back)).placement,
         parts,
         verify,
         since=parts.clock(),
@@ -120,11 +136,16 @@ async def _put_back(course: Course, back: Deployment) -> Observed:
     """A new start of the release under its old id, or nothing if it still runs. One that ended by itself is started again."""
     provider = course.parts.provider(back.release)
     tell = Telling(course, UNDO, back.id)
-    ends = (await course.present()).placement
-    found = await provider.rollback(back.placement, restores=back.placement, ends=ends, tell=tell)
+    ends, present = (await course.present()).placement, (await _told(course, back)).placement
+    found = await provider.rollback(present, restores=present, ends=ends, tell=tell)
     if found.presence is Presence.exited and isinstance(provider, Restarts):
-        return await provider.restart(back.placement)
+        return await provider.restart((await _told(course, back)).placement)
     return found
+
+
+async def _told(course: Course, back: Deployment) -> Deployment:
+    """What is put back, under the name that its place has told for it meanwhile."""
+    return await StoredDeployments(course.parts.database).get(back.id) or back
 
 
 async def _stop(course: Course, deployment: Deployment, cause: Cause) -> Deployment:
@@ -133,17 +154,18 @@ async def _stop(course: Course, deployment: Deployment, cause: Cause) -> Deploym
     try:
         provider = parts.provider(deployment.release)
         await course.still_ours()
-        await ask(
+        ended = await ask(
             lambda: provider.stop(deployment.placement),
             parts,
             seconds=parts.patience.undo_seconds,
             what="Stopping the failed release",
             waits_out=True,
         )
-    except LeaseLost:
+    except Unavailable:
         raise
     except OpsError as error:
         return await _not_stopped(course, deployment, error.message)
+    await course.write(change=lambda d: d.evolve(usage=d.usage + ended.usage))
     other = await StoredDeployments(parts.database).serving(deployment.service, deployment.environment)
     if other is not None and other.id != deployment.id and await _runs(course, other):
         return await _undone(course, deployment, cause, Event.restored, f"It was stopped; {other.id} still serves.")
@@ -204,12 +226,12 @@ def _record(tx: Transaction, course: Course, why: str, *, at: datetime) -> None:
     tx.record(operations.record_of(course.operation, kind="operation.escalated", at=at, data={"why": why}))
 
 
-def _serve(tx: Transaction, back: Deployment) -> None:
-    deployments.change(tx, back.id, lambda d: d.evolve(handle=back.handle))
+def _serve(tx: Transaction, back: Deployment, handle: str) -> None:
+    deployments.change(tx, back.id, lambda d: d.evolve(handle=handle or d.handle))
     deployments.serve(tx, back)
 
 
 def _relock(course: Course, tx: Transaction, deployment: Deployment) -> None:
-    holder = operations.lock(tx, deployment, at=course.parts.clock())
+    holder = operations.lock(tx, deployment, at=course.parts.clock(), undoes=True)
     if holder is not None:
         raise InProgress(f"{holder} holds the place.", hint="The undo goes ahead once it is free.")

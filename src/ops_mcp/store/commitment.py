@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from ops_mcp.deploying.plans import committed, target_state
+from ops_mcp.deploying.plans import committed, current_of, target_state
 from ops_mcp.deploying.states import is_final
 from ops_mcp.domain.releases import (
     Deployment,
@@ -32,7 +32,7 @@ def recheck(tx: Transaction, plan: Plan) -> None:
             retry_after_seconds=10.0,
             details={"deployment": running.id},
         )
-    current = running or deployments.serving_in(tx, plan.service, plan.environment)
+    current = current_of(running, deployments.serving_in(tx, plan.service, plan.environment))
     found = target_state(current)
     # An exemption lasts as long as its reason: a release that proved healthy meanwhile is rolled back like any other.
     exempt_no_more = plan.recovery and (current is None or current.recovery_used or current.health is HealthVerdict.healthy)

@@ -127,12 +127,7 @@ class Database:
         done: asyncio.Future[T] = self._loop.create_future()
         work = Work(unit, done, vital)
         self._submit(work)
-        try:
-            return await done
-        except asyncio.CancelledError:
-            if not work.claim.acquire(blocking=False):
-                await self._finish_shielded(work)
-            raise
+        return await self._outcome(work, done)
 
     async def write_ahead(self, unit: Callable[[Transaction], T]) -> "tuple[T, Work[T] | None]":
         """Like `write` for a short unit, but where it can be judged at once its value comes before it is durable, with the work
@@ -146,15 +141,24 @@ class Database:
         if not self._judged_here(batch, self._writing):
             self._hand(batch)
             self._watch(work)
-        if work.finished and work.error is None and not done.done():
-            return cast(T, work.value), work
-        return await done, None
+        judged = work.judged()
+        if judged is not None and not done.done():
+            return judged[0], work
+        return await self._outcome(work, done), None
 
     def write_later(self, unit: Callable[[Transaction], object]) -> None:
         """Queue a vital unit to ride in the next batch, within 10 ms. A crash before that loses it; failures are logged."""
         self._later.append(Work(unit, None, vital=True))
         if self._timer is None:
             self._timer = self._loop.call_later(LAZY_SECONDS, self._flush)
+
+    async def _outcome(self, work: AnyWork, done: "asyncio.Future[T]") -> T:
+        try:
+            return await done
+        except asyncio.CancelledError:
+            if not work.claim.acquire(blocking=False):
+                await self._finish_shielded(work)
+            raise
 
     async def _finish_shielded(self, work: AnyWork) -> None:
         with anyio.move_on_after(self.terms.lock_seconds, shield=True):
@@ -206,6 +210,7 @@ class Database:
         except Exception as error:  # noqa: BLE001  as in the writer's thread: it goes to whoever waits
             self._fail(writing, batch, error)
             self._lock.give_back()
+            _log_lost(batch)
             _resolve(batch)
             return True
         self._handed += len(batch)
@@ -327,9 +332,7 @@ class Database:
                 writing.connection.close()
 
     def _report(self, batch: Sequence[AnyWork]) -> None:
-        for work in batch:
-            if work.done is None and work.error is not None:
-                log.error("a settlement could not be written: %s", work.error)
+        _log_lost(batch)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._reported, batch)
 
@@ -359,6 +362,12 @@ def _refuse_below_floor(batch: Sequence[AnyWork], path: Path, floor: int) -> Non
 def _abandon(work: AnyWork) -> None:
     if work.claim.acquire(blocking=False) and work.done is not None and not work.done.done():
         work.done.set_exception(unavailable(sqlite3.OperationalError("database is locked")))
+
+
+def _log_lost(batch: Sequence[AnyWork]) -> None:
+    for work in batch:
+        if work.done is None and work.error is not None:
+            log.error("a settlement could not be written: %s", work.error)
 
 
 def _resolve(batch: Sequence[AnyWork]) -> None:

@@ -20,6 +20,9 @@ _RUNNING = (
     f"{_BODY} WHERE service = ? AND environment = ? AND state IN ('queued', 'releasing', 'verifying', 'undoing')"
     " ORDER BY id DESC LIMIT 1"
 )
+_RELEASES = "(json_extract(e.body, '$.kind') NOT IN ('variable', 'provision') OR json_extract(e.body, '$.previous') IS NOT NULL)"
+"""`Deployment.releases`, of the table `e`."""
+
 _JOURNAL = "SELECT operation, sequence, step, event, at, detail, data FROM steps WHERE operation = ? ORDER BY sequence"
 
 
@@ -58,21 +61,22 @@ class StoredDeployments:
 
 
 async def supervised(database: Database) -> tuple[Deployment, ...]:
-    """What serves at places where no operation is open: operations look after their own."""
+    """What serves at places where no release is on its way: it is looked after by its own operation. What leaves alone what runs
+    looks after nothing."""
     rows = await database.fetch(
         "SELECT d.body FROM deployments d WHERE d.serving = 1"
         " AND NOT EXISTS (SELECT 1 FROM operations o JOIN deployments e ON e.id = o.deployment WHERE o.final = 0"
-        " AND e.service = d.service AND e.environment = d.environment) ORDER BY d.id"
+        f" AND e.service = d.service AND e.environment = d.environment AND {_RELEASES}) ORDER BY d.id"
     )
     return tuple(_deployment(row) for row in rows)
 
 
 def place_is_busy(tx: Transaction, deployment: Deployment) -> bool:
-    """Whether an operation is open at this deployment's place."""
+    """Whether a release is on its way at this deployment's place."""
     return bool(
         tx.fetch(
             "SELECT 1 FROM operations o JOIN deployments e ON e.id = o.deployment WHERE o.final = 0 AND e.service = ?"
-            " AND e.environment = ? LIMIT 1",
+            f" AND e.environment = ? AND {_RELEASES} LIMIT 1",
             deployment.service,
             deployment.environment,
         )

@@ -136,16 +136,14 @@ class Ledger:
         return await self._database.write(lambda tx: self._judge_plan(tx, admitted, plan, rules, at).verdict)
 
     async def settle(self, settlement: Settlement) -> None:
-        """Record how a change, or a call that ended early, came out; durable on return."""
-        await self._database.write(lambda tx: settle(tx, settlement), vital=True)
+        """Record how a change, or a call that ended early, came out; durable on return. No answer asks for it any more."""
+        owed = self._owed.pop(settlement.call.id, None)
+        await self._database.write(lambda tx: _settle_admitted(tx, settlement, owed), vital=True)
 
     def settle_later(self, settlement: Settlement) -> None:
-        """Record how a read came out, in the next batch; a crash in between leaves the call visibly unknown.
-
-        An admission that did not become durable after all is not settled: what it reserved went with it.
-        """
+        """Record how a read came out, in the next batch; a crash in between leaves the call visibly unknown."""
         owed = self._owed.get(settlement.call.id)
-        self._database.write_later(lambda tx: None if owed is not None and owed.error is not None else settle(tx, settlement))
+        self._database.write_later(lambda tx: _settle_admitted(tx, settlement, owed))
 
     def _admit(self, tx: Transaction, call: Call, credential: Credential, rules: Rules) -> Admission:
         self._callers.refresh(tx)
@@ -311,6 +309,12 @@ class Ledger:
             )
         )
         return Begun(DeploymentId(target) if target else None)
+
+
+def _settle_admitted(tx: Transaction, settlement: Settlement, owed: Work[Admission] | None) -> None:
+    """An admission that did not become durable after all is not settled: what it reserved went with it."""
+    if owed is None or owed.error is None:
+        settle(tx, settlement)
 
 
 class _Judged(NamedTuple):

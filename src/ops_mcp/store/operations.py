@@ -152,25 +152,26 @@ async def halted(database: Database, operation: Operation) -> Halted:
     return Halted(killed=bool(rows[0][0]), cancel_requested=bool(rows[0][1]), over=bool(rows[0][2]))
 
 
-def lock(tx: Transaction, deployment: Deployment, *, at: datetime) -> str | None:
+def lock(tx: Transaction, deployment: Deployment, *, at: datetime, undoes: bool = False) -> str | None:
     """Take the lock of the deployment's place. None when it is ours now, else the deployment that keeps us out.
 
     A lock whose holder's operation is over is left from a crash and taken over. Deployments between their release and their
-    verdict keep others out even where a rollback's commit has taken the lock from them.
+    verdict keep others out even where a rollback's commit has taken the lock from them. What `undoes` waits for no act that
+    leaves alone what runs.
     """
     place = (deployment.service, deployment.environment)
     rows = tx.fetch("SELECT deployment FROM locks WHERE service = ? AND environment = ?", *place)
     holder = str(rows[0][0]) if rows else None
-    if holder not in (None, deployment.id) and _is_open(tx, str(holder)):
-        return holder
     busy = tx.fetch(
         "SELECT id FROM deployments WHERE service = ? AND environment = ? AND id <> ?"
-        " AND state IN ('releasing', 'verifying', 'undoing') LIMIT 1",
+        " AND state IN ('releasing', 'verifying', 'undoing')",
         *place,
         deployment.id,
     )
-    if busy:
-        return str(busy[0][0])
+    held_by = [holder] if holder not in (None, deployment.id) and _is_open(tx, str(holder)) else []
+    for other in (*held_by, *(str(row[0]) for row in busy)):
+        if not undoes or deployment_by_id(tx, str(other)).releases:
+            return other
     if holder != deployment.id:
         tx.execute("DELETE FROM locks WHERE service = ? AND environment = ?", *place)
         tx.execute(

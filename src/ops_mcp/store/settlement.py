@@ -10,7 +10,7 @@ from ops_mcp.config import Meter
 from ops_mcp.domain.calls import Call, Cost, Penalty
 from ops_mcp.domain.identity import Agent, Effect
 from ops_mcp.domain.outcomes import Record
-from ops_mcp.domain.releases import Deployment, DeploymentState, Operation
+from ops_mcp.domain.releases import Deployment, DeploymentState, Operation, StepName, Usage
 from ops_mcp.governance import reputation
 from ops_mcp.governance.history import Window
 from ops_mcp.store import counters, idempotency, refusals, reservations
@@ -48,8 +48,11 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
     call = settlement.call
     if call.effect is Effect.read:
         _credit(tx, counters.charges_of(settlement.windows), call.ceiling, settlement.cost)
-    elif not _settle_reservation(tx, settlement):
-        return
+    else:
+        kept = _settle_reservation(tx, settlement)
+        if kept is None:
+            return
+        settlement = settlement._replace(cost=kept)
     if settlement.bind_result is not None:
         idempotency.bind(tx, settlement.caller, call, operation=None, deployment=None, result=settlement.bind_result)
     tx.record(_settled(settlement))
@@ -73,20 +76,23 @@ def _settled(settlement: Settlement) -> Record:
     )
 
 
-def _settle_reservation(tx: Transaction, settlement: Settlement) -> bool:
-    """Credit what a change did not use; False when it was settled before."""
+def _settle_reservation(tx: Transaction, settlement: Settlement) -> Cost | None:
+    """Credit what a change did not use; what it is charged, or None when it was settled before.
+
+    Whether it began an operation is for the reservation to say: a caller that goes away during its commit does not know.
+    """
     call, cost = settlement.call, settlement.cost
     held = reservations.of_call(tx, call.id)
     if held is None or held.call_settled:
-        return False
+        return None
     if held.operation is None:
         _credit(tx, held.charges, held.cost, cost)
         reservations.remove(tx, call.id)
-        return True
+        return cost
     kept = held.cost.evolve(tokens=cost.tokens)
     _credit(tx, held.charges, held.cost, kept)
     reservations.mark_call_settled(tx, held, kept)
-    return True
+    return kept
 
 
 def settle_operation(
@@ -94,9 +100,10 @@ def settle_operation(
 ) -> None:
     """Append `operation.settled` for a deployment in its final state, settle its budget and move its agent's score, once."""
     held = reservations.of_call(tx, operation.call)
-    metered = 0
+    metered, meter = 0, meters.get(deployment.release.binding.provider)
+    usage = _used(tx, operation, deployment, meter, at) if meter else deployment.usage
     if held is not None and not held.operation_settled:
-        metered = _settle_meter(tx, held, deployment, meters)
+        metered = _settle_meter(tx, held, usage, meter) if meter else 0
         reservations.mark_operation_settled(tx, held)
     points = _score(tx, operation, deployment, at)
     tx.record(
@@ -119,8 +126,8 @@ def settle_operation(
                 "points": points,
                 "usd_micros": held.cost.usd_micros + metered if held else 0,
                 "metered": {
-                    "requests": deployment.usage.requests,
-                    "build_seconds": math.ceil(deployment.usage.build_seconds),
+                    "requests": usage.requests,
+                    "build_seconds": math.ceil(usage.build_seconds),
                     "usd_micros": metered,
                 },
             },
@@ -128,12 +135,26 @@ def settle_operation(
     )
 
 
-def _settle_meter(tx: Transaction, held: reservations.Reservation, deployment: Deployment, meters: Mapping[str, Meter]) -> int:
-    """Replace the most that could be metered by what was, in the windows that admitted the call; the difference."""
-    meter = meters.get(deployment.release.binding.provider)
-    if meter is None:
-        return 0
-    difference = meter.charge(deployment.usage) - meter.ceiling
+def _used(tx: Transaction, operation: Operation, deployment: Deployment, meter: Meter, at: datetime) -> Usage:
+    """What the place metered. Where it ended before it could tell, the most that it can have been: a build that fails is billed
+    like any other, and cannot have taken longer than we waited for it."""
+    told = deployment.released_at is not None or deployment.state is DeploymentState.applied
+    begun = tx.fetch(
+        "SELECT MIN(at) FROM steps WHERE operation = ? AND step = ? AND event = 'begun'", operation.id, StepName.release.value
+    )
+    if told or begun[0][0] is None:
+        return deployment.usage
+    waited = (at - datetime.fromisoformat(begun[0][0])).total_seconds()
+    most = Usage(requests=meter.most_requests, build_seconds=max(0.0, min(waited, meter.most_build_minutes * 60.0)))
+    return deployment.usage + most
+
+
+def _settle_meter(tx: Transaction, held: reservations.Reservation, usage: Usage, meter: Meter) -> int:
+    """Replace the most that could be metered by what was, in the windows that admitted the call; the difference.
+
+    Never more is credited than this call reserved: whoever admitted it may have read other prices.
+    """
+    difference = max(meter.charge(usage) - meter.ceiling, -held.cost.usd_micros)
     counters.charge(tx, held.charges, Cost(calls=0, usd_micros=difference))
     return difference
 

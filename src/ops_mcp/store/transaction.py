@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.store.chain import Head, Signer, chained, signed_head
@@ -115,7 +115,15 @@ class Work(Generic[T]):
     finished: bool = False
 
     def finish(self, value: T | None, error: BaseException | None) -> None:
-        self.value, self.error, self.finished = value, error, True
+        self.error, self.value, self.finished = error, value, True
+
+    def judged(self) -> tuple[T] | None:
+        """The value, unless the unit has not run or has failed. Another thread may be in `finish`: what is set last there is
+        read first here, so that a value is never that of a failure."""
+        if not self.finished:
+            return None
+        value = self.value
+        return (cast(T, value),) if self.error is None else None
 
 
 AnyWork: TypeAlias = Work[Any]

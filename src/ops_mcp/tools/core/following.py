@@ -6,7 +6,7 @@ from typing import Literal
 import anyio
 from pydantic import Field
 
-from ops_mcp.answers import DeploymentView, StepView, deployment_view, follow, next_step, step_view
+from ops_mcp.answers import DeploymentView, StepView, count_that_fits, deployment_view, follow, next_step, step_view
 from ops_mcp.deploying.states import is_final
 from ops_mcp.domain.calls import Approval, ApprovalState
 from ops_mcp.domain.identity import System
@@ -20,6 +20,7 @@ from ops_mcp.tool import Args, EnvironmentArg, Result, ServiceArg, Target, read
 from ops_mcp.tools.core.arguments import CORE, CursorArg, WaitArg
 
 POLL_SECONDS = 0.2
+DETAIL_TOKENS = 5000
 
 
 class DeploymentsArgs(Args):
@@ -72,13 +73,15 @@ class DeploymentDetail(Result):
     note: str = ""
 
 
-@read(toolset=CORE, title="One deployment", reply_tokens=5000, always_reachable=True)
+@read(toolset=CORE, title="One deployment", reply_tokens=DETAIL_TOKENS, always_reachable=True)
 async def deployment(args: DeploymentArgs, ops: Ops) -> DeploymentDetail:
     """One deployment with its journal; waits for its end if asked to."""
     found = await follow(DeploymentId(args.id), ops, args.wait_seconds, until_final=True)
     steps = await ops.journal.steps(found.id)
     view = deployment_view(found, final=is_final(found.state))
-    return DeploymentDetail(deployment=view, steps=[step_view(s) for s in steps[-40:]], note=next_step(found))
+    newest = [step_view(step) for step in reversed(steps[-40:])]
+    fitting = newest[: count_that_fits(newest, DETAIL_TOKENS)]
+    return DeploymentDetail(deployment=view, steps=fitting[::-1], note=next_step(found))
 
 
 class ApprovalArgs(Args):

@@ -142,7 +142,13 @@ async def _fitting(found: Deployment, query: LogQuery, ops: Ops) -> tuple[Page[L
             break
         page, cut = await keeper.logs(found.placement, query.evolve(limit=max(1, limit))), True
         fits = _fits(page, ops)
-    return Page(page.items[: query.limit], page.next_cursor), cut
+    shown = tuple(line for line in page.items[: query.limit] if _is_shown(line, query, ops))
+    return Page(shown, page.next_cursor), cut
+
+
+def _is_shown(line: LogLine, query: LogQuery, ops: Ops) -> bool:
+    """Whether the text asked for is in what is told of the line: what is hidden there could else be found letter by letter."""
+    return query.text is None or query.text.casefold() in ops.redact(plain(line.text, len(line.text))).casefold()
 
 
 def _fits(page: Page[LogLine], ops: Ops) -> int:

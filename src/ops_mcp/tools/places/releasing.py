@@ -27,10 +27,12 @@ async def promote(args: PromoteArgs, ops: Ops) -> Plan:
     serving = await ops.deployments.serving(ServiceName(args.service), origin_environment)
     source = Source(origin_environment, serving)
     origin = healthy_origin(source, args.service)
-    if origin.release.binding.provider == binding.provider and isinstance(provider, Promotes):
+    moves = origin.release.binding.provider == binding.provider and isinstance(provider, Promotes)
+    if moves and origin.release.binding.options == binding.options:
         source = source._replace(as_built=True)
     else:
-        source = source._replace(content=await _known_here(origin, binding, provider))
+        content = await _known_here(origin, binding, provider)
+        source = source._replace(content=content, as_built=moves and content.identity == origin.release.content.identity)
     asked = asked_by(args, ops, args.expected_current)
     return promote_plan(asked, source=source, binding=binding, place=await place_of(binding, ops))
 
@@ -71,13 +73,28 @@ def _origin_environment(args: PromoteArgs, ops: Ops) -> EnvironmentName:
 
 
 async def _known_here(origin: Deployment, binding: Binding, provider: Provider) -> Content:
-    """What the other environment runs, as this place finds it again by its identity."""
+    """What the other environment runs, as this place finds it again by its identity, or by the name that it was deployed by.
+
+    Asked also where it is taken over as it was built: what an operator keeps `deploy` from giving a place, this does not give it.
+    """
     content = origin.release.content
     try:
         found = await provider.resolve(binding, content.identity)
     except (InvalidArguments, NotFound) as error:
+        if await _is_named_here(content, binding, provider):
+            return content
         raise Conflict(
             f"{binding.service} in {binding.environment} cannot be given what {origin.id} runs: {error.message}",
             hint=f"`deploy` to {binding.environment} a ref that its own source has.",
         ) from error
     return content if found.identity == content.identity else found
+
+
+async def _is_named_here(content: Content, binding: Binding, provider: Provider) -> bool:
+    """Some places allow only names, such as the tags of an image."""
+    if content.ref in ("", content.identity):
+        return False
+    try:
+        return (await provider.resolve(binding, content.ref)).identity == content.identity
+    except (InvalidArguments, NotFound):
+        return False

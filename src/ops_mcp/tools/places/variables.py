@@ -64,8 +64,10 @@ class VariableSetArgs(PlaceArgs):
 
     @classmethod
     def recordable(cls, arguments: JsonObject) -> JsonObject:
-        """A call that is refused for another argument is recorded, and its value may be what should not be there."""
-        return {name: HIDDEN if name in ("value", "secret_name") else said for name, said in arguments.items()}
+        """A call that is refused for another argument is recorded, and its value may be what should not be there, under a name
+        that is none of ours as well."""
+        told = set(cls.model_fields) - {"value", "secret_name"}
+        return {name: said if name in told else HIDDEN for name, said in arguments.items()}
 
     @field_serializer("value", "secret_name")
     def _recordable(self, said: str | None, info: FieldSerializationInfo) -> str | None:
@@ -115,6 +117,10 @@ def _refuse_secret(args: VariableSetArgs, ops: Ops) -> None:
             hint="A plain value as value; a secret by the name that an operator stored it under.",
             details={"fields": ["value", "secret_name"]},
         )
+    if ops.call.arguments.get("name") != args.name:
+        raise InvalidArguments(
+            "name is not taken, because it looks like a key or token.", hint="Use a plain name.", details={"fields": ["name"]}
+        )
     for field, said in (("value", args.value), ("secret_name", args.secret_name)):
         if said is not None and ops.call.arguments.get(field) != said:
             why = why_secret(args.name if field == "value" else "", said) or "it looks like a key or token"
@@ -127,12 +133,15 @@ def _refuse_secret(args: VariableSetArgs, ops: Ops) -> None:
 
 
 def _refuse_foreign_secret(args: VariableSetArgs, binding: Binding) -> None:
-    """Which secrets a service may have is the operator's to say: whoever sets one here lets the service's code read it."""
-    known = sorted(set(binding.secrets.values()))
-    if args.secret_name is None or args.secret_name in known:
+    """Which secrets a service may have is the operator's to say, and as which variable: whoever sets one here lets the service's
+    code read it, and under another name it may end where everybody does, such as in what a build shows to browsers."""
+    given = sorted(variable for variable, name in binding.secrets.items() if name == args.secret_name)
+    if args.secret_name is None or args.name in given:
         return
+    has = f"that secret only as {', '.join(given)}" if given else "no secret of this name"
     raise NotConfigured(
-        f"{binding.service} in {binding.environment} has no secret of this name.",
-        hint=f"Its secrets are {', '.join(known) or 'none'}. An operator adds one: `ops-mcp secret set NAME`, then"
-        f" VARIABLE = NAME under [{binding.environment}.secrets] in services/{binding.service}.toml.",
+        f"{binding.service} in {binding.environment} has {has}.",
+        hint=f"Its secrets are {', '.join(sorted(set(binding.secrets.values()))) or 'none'}. An operator adds one:"
+        f" `ops-mcp secret set NAME`, then VARIABLE = NAME under [{binding.environment}.secrets] in"
+        f" services/{binding.service}.toml.",
     )

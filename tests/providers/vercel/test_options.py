@@ -62,10 +62,13 @@ def test_a_repository_that_cannot_be_mirrored_is_refused(repository: str) -> Non
     assert "secret" not in caught.value.message + caught.value.hint
 
 
-@pytest.mark.parametrize("field", ["env", "secrets"])
-def test_variables_of_the_binding_are_refused_rather_than_lost(field: str) -> None:
+def test_variables_of_the_binding_are_refused_rather_than_lost() -> None:
     with pytest.raises(NotConfigured, match="keeps variables itself"):
-        parse(binding().evolve(**{field: {"KEY": "value"}}))
+        parse(binding().evolve(env={"KEY": "value"}))
+
+
+def test_secrets_of_the_binding_name_what_may_be_set_there() -> None:
+    assert parse(binding().evolve(secrets={"KEY": "web-key"})) == parse(binding())
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,14 @@ def parse_settings(table: JsonObject) -> Settings:
 
 
 def parse(binding: Binding) -> Options:
-    """The binding's options. Raises `NotConfigured` naming the field, never its value."""
-    if binding.env or binding.secrets:
+    """The binding's options. Raises `NotConfigured` naming the field, never its value.
+
+    `secrets` of the binding reach no deployment; they name what `variable_set` may set there.
+    """
+    if binding.env:
         raise NotConfigured(
-            f"{binding.service} in {binding.environment}: env and secrets do not reach Vercel, which keeps variables itself.",
-            hint="Set them there, for instance with variable_set, and remove them from the binding.",
+            f"{binding.service} in {binding.environment}: env does not reach Vercel, which keeps variables itself.",
+            hint="Set it there, for instance with variable_set, and remove it from the binding.",
         )
     try:
         return Options.model_validate(binding.options)

@@ -1,5 +1,6 @@
 """`--remote`: a stdio client behind the bridge sees what it would see at the server, and clear errors when there is none."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
+from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp import Client, MCPError, StdioServerParameters
 
 from ops_mcp.bridge import UNREACHABLE, bridge
@@ -149,7 +151,7 @@ def test_a_server_that_is_down_is_an_error_with_a_next_step_and_the_bridge_lives
 async def test_an_answer_that_is_no_mcp_is_an_error_that_names_it(answer: bytes, says: str):
     async def answer_once(stream: anyio.abc.SocketStream) -> None:
         async with stream:
-            await stream.receive()
+            await _whole_request(stream)
             await stream.send(answer)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
@@ -162,6 +164,15 @@ async def test_an_answer_that_is_no_mcp_is_an_error_that_names_it(answer: bytes,
     await listener.aclose()
     assert error["code"] == UNREACHABLE
     assert says in error["message"]
+
+
+async def _whole_request(stream: anyio.abc.SocketStream) -> None:
+    """Reads to the end of the body: closing over unread bytes resets the connection, and the answer with it."""
+    buffered = BufferedByteReceiveStream(stream)
+    head = await buffered.receive_until(b"\r\n\r\n", 65_536)
+    length = re.search(rb"content-length: *(\d+)", head.lower())
+    assert length is not None, head
+    await buffered.receive_exactly(int(length[1]))
 
 
 def _ask(talk: Talk) -> Any:

@@ -70,16 +70,34 @@ class MemoryPlace:
 
 @dataclass
 class House:
-    """What a test works with. `app` is the real one; only the provider, the clock and the worker are the test's."""
+    """What a test works with. `opened` is the real one; only the provider, the clock and the worker are the test's."""
 
-    app: App
-    config: Config
-    database: Database
+    opened: startup.Opened
     place: MemoryPlace
     operator_key: SigningKey
     now: list[datetime]
     finish: list[DeploymentState]
     tokens: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def app(self) -> App:
+        return self.opened.app
+
+    @app.setter
+    def app(self, app: App) -> None:
+        self.opened = replace(self.opened, app=app)
+
+    def beside(self, app: App) -> "House":
+        """The same house, entered through another app."""
+        return replace(self, opened=replace(self.opened, app=app))
+
+    @property
+    def config(self) -> Config:
+        return self.opened.config
+
+    @property
+    def database(self) -> Database:
+        return self.opened.database
 
     def advance(self, **by: float) -> None:
         """Let time pass."""
@@ -148,12 +166,15 @@ async def house(tmp_path: Path, **settings: Any) -> AsyncGenerator[House]:
     now, place, finish = [START], MemoryPlace(), [DeploymentState.healthy]
     pending: list[Database] = []
     async with startup.open_app(
-        config, wake_worker=lambda: _work_soon(pending[0], now, finish), clock=lambda: now[0], look_seconds=0
+        config,
+        wake_worker=lambda: _work_soon(pending[0], now, finish),
+        clock=lambda: now[0],
+        look_seconds=0,
+        world=lambda: World(config, {"memory": place}),
     ) as opened:
         pending.append(opened.database)
-        app = replace(opened.app, world=lambda: World(config, {"memory": place}))
         key = SigningKey.generate()
-        home = House(app, config, opened.database, place, key, now, finish)
+        home = House(opened, place, key, now, finish)
         if not await home.count("operators"):
             await home.order(AddOperator(name=OperatorName("olga"), public_key=key.public, protected=False))
         yield home

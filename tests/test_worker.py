@@ -350,7 +350,7 @@ async def test_a_call_granted_with_run_is_made_once_as_its_agent_by_the_worker(t
         ada = await home.agent(ceiling=Level.prod, score=170)
         asked = await home.call(ada, "deploy", service="web", environment="production", idempotency_key="once")
         assert isinstance(asked, NeedsApproval), asked
-        server, called = Opened(home.app, home.config, home.database), set[ApprovalId]()
+        server, called = home.opened, set[ApprovalId]()
         await worker.run_granted(server, called)
         assert await home.count("deployments") == 0
         await home.answer(asked.approval.id, run=True)

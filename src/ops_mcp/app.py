@@ -10,6 +10,7 @@ from ops_mcp.domain.calls import CallId
 from ops_mcp.domain.identity import Caller, Client, Credential
 from ops_mcp.domain.places import EnvironmentName
 from ops_mcp.governance.redaction import Redactor
+from ops_mcp.observing import Sights
 from ops_mcp.ports import Accounts, Approvals, Clock, Deployments, Journal, NewId, Progress, Provider, Trail
 from ops_mcp.store.ledger import Ledger, Rules
 from ops_mcp.tool import AnyTool
@@ -52,6 +53,7 @@ class App:
     trail: Trail
     accounts: Accounts
     journal: Journal
+    sights: Sights
     redactor: Callable[[], Redactor]
     clock: Clock
     new_id: NewId

@@ -125,6 +125,12 @@ async def _act(request: Request, parsed: Parsed, admitted: Admitted, begun: list
     tool, ops = parsed.tool, _ops(request, admitted)
     if tool.read is not None:
         return _done(request, tool, await tool.read(parsed.args, ops))
+    if tool.record is not None:
+        recorded = await tool.record(parsed.args, ops)
+        done = _done(request, tool, recorded.result)
+        if recorded.samples and not admitted.call.dry_run:
+            await request.app.sights.metrics.keep(recorded.samples)
+        return done
     if tool.plan is None or tool.planned is None:
         raise Unavailable(f"{tool.name} declares neither a read nor a plan.")
     plan = cleared_plan(request.redactor, await tool.plan(parsed.args, ops))
@@ -233,7 +239,8 @@ def _settlement(
             if replayed:
                 data["replayed"] = True
             cost = Cost(tokens=_tokens(text), usd_micros=0 if call.dry_run or replayed else money)
-            return settled._replace(outcome="done", cost=cost, data=data)
+            bound = text if call.effect is Effect.record and not call.dry_run else None
+            return settled._replace(outcome="done", cost=cost, data=data, bind_result=bound)
         case Failed(problem=problem):
             cost = Cost(tokens=_tokens(problem.model_dump_json()), usd_micros=money)
             return settled._replace(outcome="failed", cost=cost, code=problem.code.value, reason=problem.message)
@@ -273,6 +280,7 @@ def _ops_of(request: Request, call: Call, caller: Caller, admitted: Admitted | N
         trail=app.trail,
         accounts=app.accounts,
         journal=app.journal,
+        sights=app.sights,
         fingerprint=request.redactor.fingerprint,
         redact=request.redactor.text,
         clock=app.clock,

@@ -9,11 +9,14 @@ from typing import Annotated, Literal, Self, TypeVar, cast
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from ops_mcp.alerting.settings import AlertTerms
 from ops_mcp.domain.calls import Cost
 from ops_mcp.domain.identity import Tier
 from ops_mcp.domain.places import ApprovalRule, Binding, Environment, EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Usage
 from ops_mcp.errors import NotConfigured
+from ops_mcp.logs.settings import LogTerms
+from ops_mcp.metrics.settings import MetricTerms
 from ops_mcp.values import JsonObject, Secret, Value
 
 V = TypeVar("V", bound=Value)
@@ -173,6 +176,11 @@ class Settings(Value):
     database_url: str | None = None
     worker: Literal["auto", "inline", "external"] = "auto"
     providers: dict[str, JsonObject] = {}
+    sources: dict[str, JsonObject] = Field(default={}, description="Where logs and metrics come from besides our own, by name")
+    channels: dict[str, JsonObject] = Field(default={}, description="Ways to tell people, by name")
+    logs: LogTerms = LogTerms()
+    metrics: MetricTerms = MetricTerms()
+    alerts: AlertTerms = AlertTerms()
     allowed_refs: tuple[str, ...] = ("refs/heads/*", "refs/tags/*")
 
 
@@ -208,6 +216,14 @@ class Config(Value):
     @property
     def database_path(self) -> Path:
         return self.state_dir / "ops.db"
+
+    @property
+    def logs_path(self) -> Path:
+        return self.state_dir / "logs.db"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.state_dir / "metrics.db"
 
     @property
     def boundary(self) -> str:

@@ -24,6 +24,7 @@ from ops_mcp.domain.releases import (
     StepRecord,
     Usage,
 )
+from ops_mcp.observing import Sights
 from ops_mcp.values import JsonObject, Secret, Value
 
 Item = TypeVar("Item")
@@ -293,6 +294,7 @@ class Ops:
     trail: Trail
     accounts: Accounts
     journal: Journal
+    sights: Sights
     fingerprint: Callable[[Secret], str]
     redact: Callable[[str], str]
     clock: Clock

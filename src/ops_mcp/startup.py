@@ -15,12 +15,17 @@ import anyio
 
 from ops_mcp import providers, tools
 from ops_mcp.app import App, World
+from ops_mcp.books.health import Health
+from ops_mcp.books.load import Loads
+from ops_mcp.books.logs import Logs
+from ops_mcp.books.metrics import Metrics
 from ops_mcp.config import Config, Settings, read_bindings
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.errors import OpsError
 from ops_mcp.governance.approvals import Terms as ApprovalTerms
 from ops_mcp.governance.policy import Action
 from ops_mcp.governance.redaction import Redactor
+from ops_mcp.observing import Sights
 from ops_mcp.ports import Clock, NewId, Provider
 from ops_mcp.reading import LOOK_SECONDS, LastGood, Watch, closed_policy, read_policy
 from ops_mcp.secrets import Secrets, make_private_directory
@@ -33,6 +38,8 @@ from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.database import Terms as DatabaseTerms
 from ops_mcp.store.deployments import StoredDeployments
 from ops_mcp.store.ledger import Ledger, Rules
+from ops_mcp.store.logs.store import LogStore
+from ops_mcp.store.metrics.store import MetricStore
 from ops_mcp.store.trail import StoredTrail
 
 log = logging.getLogger(__name__)
@@ -50,6 +57,8 @@ class Opened:
     app: App
     config: Config
     database: Database
+    logs: LogStore
+    metrics: MetricStore
 
 
 def now() -> datetime:
@@ -94,8 +103,11 @@ async def open_app(
     clock: Clock = now,
     new_id: NewId = new_id,
     look_seconds: float = LOOK_SECONDS,
+    world: Callable[[], World] | None = None,
 ) -> AsyncGenerator[Opened]:
     """Open the database, the policy and the places. Raises `NotConfigured` for settings that cannot be used.
+
+    `world` stands in for the bindings that the files hold and the places that they open.
 
     A database that cannot be used does not stop it: writes are refused with the reason, and `whoami` says so.
     """
@@ -107,11 +119,18 @@ async def open_app(
     ) as database:
         watch = Watch(_Teller(database, clock), look_seconds)
         places = providers.load(config, secret=Secrets(config.config_dir).read, clock=clock)
+        logs = LogStore(config.logs_path, config.settings.logs, clock)
+        metrics = MetricStore(config.metrics_path, config.settings.metrics, clock)
+        around = world or _world(config, watch, places)
+        sights = _sights(database, logs, metrics, lambda: around().config, clock)
         try:
-            yield Opened(_app(config, database, watch, places, wake_worker, clock, new_id), config, database)
+            app = _app(config, database, watch, around, sights, wake_worker, clock, new_id)
+            yield Opened(app, config, database, logs, metrics)
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await providers.close(places)
+                await logs.aclose()
+                await metrics.aclose()
 
 
 def _prepare(state_dir: Path) -> None:
@@ -126,7 +145,8 @@ def _app(
     config: Config,
     database: Database,
     watch: Watch,
-    places: Mapping[str, Provider],
+    world: Callable[[], World],
+    sights: Sights,
     wake_worker: Callable[[], None],
     clock: Clock,
     new_id: NewId,
@@ -145,7 +165,7 @@ def _app(
     deployments = StoredDeployments(database)
     return App(
         tools=registry,
-        world=_world(config, watch, places),
+        world=world,
         rules=lambda: Rules(policy(), allowance, approval_terms),
         ledger=Ledger(database, Callers(reputation=config.settings.reputation), this_process()),
         deployments=deployments,
@@ -153,10 +173,21 @@ def _app(
         trail=StoredTrail(database),
         accounts=StoredAccounts(database, lambda: allowance),
         journal=deployments,
+        sights=sights,
         redactor=_redactor(config, watch),
         clock=clock,
         new_id=new_id,
         wake_worker=wake_worker,
+    )
+
+
+def _sights(database: Database, logs: LogStore, metrics: MetricStore, configured: Callable[[], Config], clock: Clock) -> Sights:
+    """What can be looked at; nothing is opened before somebody looks."""
+    return Sights(
+        logs=Logs(logs, configured),
+        metrics=Metrics(metrics, configured),
+        health=Health(database, configured, clock),
+        load=Loads(database, configured, clock),
     )
 
 

@@ -12,6 +12,7 @@ from ops_mcp.domain.calls import Cost, Verdict
 from ops_mcp.domain.identity import Effect
 from ops_mcp.domain.places import NAME_PATTERN
 from ops_mcp.domain.releases import DeploymentId, Plan
+from ops_mcp.observing import Observation
 from ops_mcp.ports import Ops
 from ops_mcp.values import Json, JsonObject, Value, digest
 
@@ -71,12 +72,20 @@ A = TypeVar("A", bound=Args)
 R = TypeVar("R", bound=Result)
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[R]):
+    """What a record's handler wants kept, and its result. Nothing is kept on a dry run."""
+
+    result: R
+    samples: tuple[Observation, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tool(Generic[A, R]):
     """A tool as the registry holds it.
 
-    A read has `read`; a change has `plan` (read-only, returns the plan), `finish` (after the commit: waits within the deadline
-    and returns the result) and `planned` (the result of a dry run). `reply_tokens` is the most its reply can come to.
+    A read has `read`; a record has `record`, which returns what is to be kept; a change has `plan` (read-only, returns the
+    plan), `finish` (after the commit: waits within the deadline and returns the result) and `planned` (the result of a dry run). `reply_tokens` is the most its reply can come to.
     `answers_when_down` marks the reads that still answer, unrecorded, when the ledger cannot be written. `recovers` marks the
     change that may be the exempt way back (`rollback`).
     """
@@ -90,6 +99,7 @@ class Tool(Generic[A, R]):
     result: type[R]
     reply_tokens: int
     read: Callable[[A, Ops], Awaitable[R]] | None = None
+    record: Callable[[A, Ops], Awaitable[Recorded[R]]] | None = None
     plan: Callable[[A, Ops], Awaitable[Plan]] | None = None
     finish: Callable[[Committed, Ops], Awaitable[R]] | None = None
     planned: Callable[[Plan, Verdict], R] | None = None
@@ -135,6 +145,28 @@ def read(
             always_reachable=always_reachable,
             answers_when_down=answers_when_down,
             open_world=open_world,
+        )
+
+    return declare
+
+
+def record(
+    *, toolset: str, title: str, reply_tokens: int, result: type[R]
+) -> Callable[[Callable[[A, Ops], Awaitable[Recorded[R]]]], Tool[A, R]]:
+    """Declare a record: the decorated function returns what is to be kept of the caller's own work, and writes nothing."""
+
+    def declare(handler: Callable[[A, Ops], Awaitable[Recorded[R]]]) -> Tool[A, R]:
+        arguments, _ops, _recorded = get_type_hints(handler).values()
+        return Tool(
+            name=handler.__name__,
+            toolset=toolset,
+            title=title,
+            description=_description(handler),
+            effect=Effect.record,
+            args=arguments,
+            result=result,
+            reply_tokens=reply_tokens,
+            record=handler,
         )
 
     return declare

@@ -27,6 +27,7 @@ from ops_mcp.operations.chores import housekeeping
 from ops_mcp.operations.loop import Desk, Rhythm, work
 from ops_mcp.operations.parts import Parts, Reins
 from ops_mcp.operations.probing import prober
+from ops_mcp.rounds import busy, rounds
 from ops_mcp.startup import Opened, now, open_app, this_process
 from ops_mcp.store import anchors, leases, settlement
 from ops_mcp.store.leases import Claim, Ground, Lease
@@ -163,6 +164,8 @@ def desk_of(opened: Opened, rhythm: Rhythm) -> Desk:
             partial(run_granted, opened, called),
             *housekeeping(opened.database, opened.config.settings.ledger, app.clock),
         ),
+        rounds=partial(rounds, opened),
+        busy=busy,
         rhythm=rhythm,
     )
 

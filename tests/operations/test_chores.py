@@ -12,7 +12,6 @@ from ops_mcp.domain.outcomes import Done, NeedsApproval
 from ops_mcp.operations.chores import housekeeping, paced
 from ops_mcp.operations.loop import Rhythm, work
 from ops_mcp.operations.parts import Reins
-from ops_mcp.startup import Opened
 from ops_mcp.store import anchors, keys, verify
 from ops_mcp.store.chain import Signer
 from ops_mcp.store.rebuild import compare
@@ -135,7 +134,7 @@ async def test_a_running_worker_does_its_chores_and_outlives_one_that_fails(tmp_
         ada = await home.agent(ceiling=Level.prod, score=200)
         assert isinstance(await home.call(ada, "deploy", service="web", environment="production"), NeedsApproval)
         home.advance(minutes=16)
-        desk = desk_of(Opened(home.app, home.config, home.database), Rhythm(exits_when_idle=False))
+        desk = desk_of(home.opened, Rhythm(exits_when_idle=False))
         reins = Reins()
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:

@@ -214,7 +214,7 @@ class HeldHistory:
 async def held_before_commit(home: House, agent: Credential, meanwhile: Callable[[], Awaitable[None]]) -> Outcome:
     """Use a grant with something happening between plan and commit."""
     held = HeldHistory(home.app.deployments)
-    late = replace(home, app=replace(home.app, deployments=held))
+    late = home.beside(replace(home.app, deployments=held))
     outcomes: list[Outcome] = []
 
     async def use() -> None:

@@ -18,7 +18,6 @@ from ops_mcp.domain.places import Binding, EnvironmentName
 from ops_mcp.domain.releases import Content, DeploymentState
 from ops_mcp.governance.approvals import Decision
 from ops_mcp.operator.verbs import AddOperator, FreezeChanges, Kill, RevokeOperator, SetAgent
-from ops_mcp.startup import Opened
 from ops_mcp.store import leases
 from ops_mcp.store.chain import SigningKey
 from ops_mcp.store.people import stored_approval
@@ -39,7 +38,7 @@ async def to_run(home: House, **arguments: str) -> tuple[Credential, Approval]:
 
 async def worker_passes(home: House, called: set[ApprovalId] | None = None) -> None:
     """One round of a worker, by default of one that has just started and remembers nothing."""
-    await worker.run_granted(Opened(home.app, home.config, home.database), set() if called is None else called)
+    await worker.run_granted(home.opened, set() if called is None else called)
 
 
 async def state(home: House, approval: Approval) -> ApprovalState:
@@ -145,7 +144,7 @@ async def test_a_worker_that_ends_before_the_commit_leaves_the_run_to_the_next_o
         assert not leases.work_waits(home.config.database_path)
         _, approval = await to_run(home)
         slow = SlowPlace()
-        doomed = replace(home, app=replace(home.app, world=lambda: World(home.config, {"memory": slow})))
+        doomed = home.beside(replace(home.app, world=lambda: World(home.config, {"memory": slow})))
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
                 group.start_soon(worker_passes, doomed)

@@ -36,15 +36,25 @@ class Rhythm:
     poll_seconds: float = 0.2
     supervise_seconds: float = 1.0
     chores_seconds: float = 2.0
+    rounds_seconds: float = 1.0
     crash_pause_seconds: float = 5.0
     idle_seconds: float = 30.0
     exits_when_idle: bool = True
 
 
+def _no_rounds(_parts: Parts) -> tuple[Callable[[], Awaitable[None]], ...]:
+    return ()
+
+
+def _never_busy(_tx: Transaction) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the loop needs from whoever starts it. `chores` are done now and then, each on its own; `is_gone` tells of a
-    claim's process on this host that it does not live any more."""
+    """What the loop needs from whoever starts it. `chores` are done now and then, each on its own; `rounds` every second, under
+    the lease; `busy` says what else keeps an idle worker alive. `is_gone` tells of a claim's process on this host that it does not
+    live any more."""
 
     database: Database
     claim: Claim
@@ -53,6 +63,8 @@ class Desk:
     sleep: Sleep
     is_gone: Callable[[Claim], bool]
     chores: tuple[Callable[[], Awaitable[None]], ...] = ()
+    rounds: Callable[[Parts], tuple[Callable[[], Awaitable[None]], ...]] = _no_rounds
+    busy: Callable[[Transaction], bool] = _never_busy
     rhythm: Rhythm = Rhythm()
 
 
@@ -82,6 +94,8 @@ async def work(desk: Desk, reins: Reins) -> None:
             side.start_soon(_supervise, desk, parts, hands, side)
             for chore in desk.chores:
                 side.start_soon(_repeat, desk, chore, reins, desk.rhythm.chores_seconds)
+            for one in desk.rounds(parts):
+                side.start_soon(_repeat, desk, one, reins, desk.rhythm.rounds_seconds)
             async with anyio.create_task_group() as group:
                 await _take_up(desk, parts, hands, group)
             side.cancel_scope.cancel()
@@ -180,7 +194,7 @@ async def _left(desk: Desk, fence: int) -> bool:
     """Give the lease back unless something was committed meanwhile: whoever commits next finds no live worker and starts one."""
 
     def unit(tx: Transaction) -> bool:
-        if operations.any_open(tx) or deployments.any_serving(tx):
+        if operations.any_open(tx) or deployments.any_serving(tx) or desk.busy(tx):
             return False
         leases.release(tx, fence, at=desk.clock())
         return True

@@ -1,0 +1,15 @@
+"""How metrics are taken and kept, as the operator writes it."""
+
+from pydantic import Field
+
+from ops_mcp.values import Value
+
+
+class MetricTerms(Value):
+    """Days that samples are kept, days after which they are thinned out, seconds between samples of ours, and the most series."""
+
+    keep_days: int = Field(default=14, ge=1, le=3650)
+    thin_after_days: int = Field(default=2, ge=1)
+    every_seconds: float = Field(default=15.0, ge=1, le=3600)
+    most_series: int = Field(default=20_000, ge=100)
+    most_series_per_agent: int = Field(default=200, ge=1)

@@ -28,6 +28,7 @@ from ops_mcp.operator.verbs import message as verb_message
 from ops_mcp.store import keys
 from ops_mcp.store.chain import SigningKey
 from ops_mcp.store.database import Database, Transaction
+from ops_mcp.store.schema import SCHEMA_VERSION
 from ops_mcp.store.verify import IntactUpTo, verify
 from ops_mcp.values import Json
 from tests.house import START, House, MemoryPlace, house
@@ -321,7 +322,7 @@ async def test_a_newer_schema_closes_everything_but_whoami(tmp_path: Path):
     migrate(prepared.config.database_path, 99)
     async with prepared.reopened() as closed:
         await assert_closed(closed, prepared.ada, "schema 99")
-    migrate(prepared.config.database_path, 1)
+    migrate(prepared.config.database_path, SCHEMA_VERSION)
     await assert_mended(prepared)
 
 
@@ -331,7 +332,7 @@ async def test_a_schema_that_becomes_newer_while_it_is_open_closes_everything_bu
         before = await rows(home.database)
         migrate(home.config.database_path, 99)
         await assert_closed(home, ada, "schema 99")
-    migrate(home.config.database_path, 1)
+    migrate(home.config.database_path, SCHEMA_VERSION)
     assert_kept(home.config, before)
 
 

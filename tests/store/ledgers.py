@@ -1,7 +1,7 @@
 """A ledger behind the real database, filled through its writer."""
 
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.store import keys
+from ops_mcp.store.ahead import Sync
 from ops_mcp.store.chain import Signer
 from ops_mcp.store.database import Database, Transaction
+from ops_mcp.store.kernel_sync import kernel_sync
 
 START = datetime(2026, 11, 20, 17, tzinfo=UTC)
 
@@ -41,7 +43,7 @@ class Ledger:
 
 
 @asynccontextmanager
-async def opened(directory: Path) -> AsyncGenerator[Ledger]:
+async def opened(directory: Path, *, sync: Callable[[], Sync | None] = kernel_sync) -> AsyncGenerator[Ledger]:
     signers: list[Signer] = []
 
     def signer(connection: sqlite3.Connection) -> Signer:
@@ -49,5 +51,5 @@ async def opened(directory: Path) -> AsyncGenerator[Ledger]:
         return signers[-1]
 
     file = directory / "ops.db"
-    async with Database.open(file, signer=signer) as database:
+    async with Database.open(file, signer=signer, sync=sync) as database:
         yield Ledger(database, file, signers)

@@ -2,14 +2,13 @@
 
 The writer commits whatever is waiting in one transaction (group commit). Processes take turns by an advisory lock beside the
 file, because closed-loop writers starve each other when SQLite's busy timeout alone decides who goes next. When nothing is
-waiting, a read's admission is judged where it was asked for, in the event loop's own thread, and the writer's thread only makes
-it durable, while the call already goes on (`write_ahead`).
+waiting, a read's admission is judged and committed where it was asked for, in the event loop's own thread, and the kernel (or,
+where it does not offer that, the writer's thread) makes it durable while the call already goes on (`write_ahead`).
 """
 
 import asyncio
 import contextlib
 import logging
-import os
 import queue
 import sqlite3
 import sys
@@ -18,15 +17,18 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 import aiosqlite
 import anyio
 
-from ops_mcp.errors import OpsError, Unavailable
+from ops_mcp.errors import OpsError
+from ops_mcp.store.ahead import Ahead, Sync, by_the_kernel
+from ops_mcp.store.batches import FreeSpace, abandon, resolve, unwritten
 from ops_mcp.store.chain import Signer
-from ops_mcp.store.files import LockFile, connect
+from ops_mcp.store.files import LockFile, connect, fold
 from ops_mcp.store.outages import closed, unavailable
 from ops_mcp.store.recent import Recent
 from ops_mcp.store.transaction import AnyWork, Row, SqlValue, Transaction, Work, Writing
@@ -34,7 +36,7 @@ from ops_mcp.store.transaction import AnyWork, Row, SqlValue, Transaction, Work,
 T = TypeVar("T")
 
 QUIET = 3
-"""Most units in a batch of somebody who calls one at a time: an admission, and settlements of calls before it."""
+"""Most calls in a batch where nobody is in a crowd."""
 
 BUSY_SECONDS = 5.0
 """How long the writer's thread waits for somebody who writes past the advisory lock."""
@@ -43,6 +45,9 @@ _SHARING_SECONDS, _ALONE_SECONDS = 0.000_02, sys.getswitchinterval()
 
 LAZY_SECONDS = 0.010
 """How long a lazy write may wait for company."""
+
+AGAIN_SECONDS = 1.0
+"""How long one that the file did not take waits, unless somebody else writes before."""
 
 log = logging.getLogger(__name__)
 
@@ -64,16 +69,19 @@ class Judged(NamedTuple):
 class Database:
     """The governed database of one process. Opening it never fails: what is wrong is said by each write and by `trouble`."""
 
-    def __init__(self, path: Path, signer: Callable[[sqlite3.Connection], Signer], terms: Terms) -> None:
+    def __init__(
+        self, path: Path, signer: Callable[[sqlite3.Connection], Signer], terms: Terms, sync: Callable[[], Sync | None]
+    ) -> None:
         self.path = path
         self.terms = terms
         self.trouble = ""
         self._signer = signer
         self._queue: queue.SimpleQueue[AnyWork | Judged | None] = queue.SimpleQueue()
         self._handed = 0
-        """Units that the writer's thread has and has not reported yet: while there are none, it touches nothing of ours."""
+        """Units that the writer's thread has not reported yet: while there are none, it touches nothing of ours."""
         self._crowd = 0
-        """Units in the batch before: in a crowd everybody is served sooner by larger batches."""
+        """Calls in the batch before: in a crowd everybody is served sooner by larger batches."""
+        self._space = FreeSpace(path.parent)
         self._lock = LockFile(path.with_suffix(".lock"))
         self._writing: Writing | None = None
         self._later: list[AnyWork] = []
@@ -84,15 +92,25 @@ class Database:
         self._reader: aiosqlite.Connection | None = None
         self._reader_lock = anyio.Lock()
         self._loop = asyncio.get_running_loop()
+        self._offers = sync
+        self._ahead = Ahead(self._loop)
+        self._next: list[AnyWork] = []
+        self._doubtful = False
+        """Whether the disk failed to take what was committed: then the log is folded into the file before anything else."""
         self._thread = threading.Thread(target=self._write_forever, name="ledger-writer", daemon=True)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path, *, signer: Callable[[sqlite3.Connection], Signer], terms: Terms | None = None
+        cls,
+        path: Path,
+        *,
+        signer: Callable[[sqlite3.Connection], Signer],
+        terms: Terms | None = None,
+        sync: Callable[[], Sync | None] = by_the_kernel,
     ) -> AsyncGenerator["Database"]:
         """Open the database and its writer; leaving the context commits what was queued and closes both."""
-        database = cls(path, signer, terms or Terms())
+        database = cls(path, signer, terms or Terms(), sync)
         database._thread.start()
         try:
             yield database
@@ -131,26 +149,22 @@ class Database:
 
     async def write_ahead(self, unit: Callable[[Transaction], T]) -> "tuple[T, Work[T] | None]":
         """Like `write` for a short unit, but where it can be judged at once its value comes before it is durable, with the work
-        whose `done` tells when it is, or raises `Unavailable` when it is not to be. Nothing that follows may leave before that.
-        """
+        whose `done` tells when it is, or raises `Unavailable`. Nothing that follows may leave before that."""
         if self._handed or self._crowd > QUIET or self._writing is None:
             return await self.write(unit), None
         done: asyncio.Future[T] = self._loop.create_future()
         work = Work(unit, done, vital=False)
-        batch = [*self._taken_later(), work]
-        if not self._judged_here(batch, self._writing):
-            self._hand(batch)
-            self._watch(work)
+        if not self._judged_here([work], self._writing):
+            self._submit(work)
         judged = work.judged()
         if judged is not None and not done.done():
             return judged[0], work
         return await self._outcome(work, done), None
 
     def write_later(self, unit: Callable[[Transaction], object]) -> None:
-        """Queue a vital unit to ride in the next batch, within 10 ms. A crash before that loses it; failures are logged."""
+        """Queue a vital unit for a batch within 10 ms, or for when the file takes it again. A crash before that loses it."""
         self._later.append(Work(unit, None, vital=True))
-        if self._timer is None:
-            self._timer = self._loop.call_later(LAZY_SECONDS, self._flush)
+        self._flush_in(LAZY_SECONDS)
 
     async def _outcome(self, work: AnyWork, done: "asyncio.Future[T]") -> T:
         try:
@@ -176,13 +190,17 @@ class Database:
     def _expire(self) -> None:
         self._expiry = None
         while self._waiting and (self._waiting[0][1].finished or self._waiting[0][0] <= self._loop.time()):
-            _abandon(self._waiting.popleft()[1])
+            abandon(self._waiting.popleft()[1])
         if self._waiting:
             self._expiry = self._loop.call_at(self._waiting[0][0], self._expire)
 
     def _submit(self, work: AnyWork) -> None:
         self._hand([*self._taken_later(), work])
         self._watch(work)
+
+    def _flush_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(seconds, self._flush)
 
     def _flush(self) -> None:
         self._hand(self._taken_later())
@@ -195,40 +213,64 @@ class Database:
         return taken
 
     def _hand(self, batch: Sequence[AnyWork]) -> None:
+        """To the writer's thread, once what was committed before is durable: a later success would not tell of its failure."""
         self._handed += len(batch)
-        for work in batch:
+        self._next += batch
+        if not self._ahead.is_busy:
+            self._hand_next()
+
+    def _hand_next(self) -> None:
+        for work in self._next:
             self._queue.put(work)
+        self._next = []
 
     def _judged_here(self, batch: Sequence[AnyWork], writing: Writing) -> bool:
-        """Judge a batch in this thread, where nobody must be waited for; committing it is the writer's."""
-        if not self._begun_here(writing):
+        """Judge a batch in this thread, where nobody must be waited for. Making it durable is the kernel's, or the writer's."""
+        here = self._ahead.is_free()
+        if not self._begun_here(writing, durable=not here):
             return False
         try:
-            _refuse_below_floor(batch, self.path, self.terms.free_space_floor_bytes)
+            self._space.refuse_below(self.terms.free_space_floor_bytes, batch)
             writing.judge(batch)
             self._recent.seen(writing.state)
+            log_file = self._committed_here(writing) if here else None
         except Exception as error:  # noqa: BLE001  as in the writer's thread: it goes to whoever waits
-            self._fail(writing, batch, error)
             self._lock.give_back()
-            _log_lost(batch)
-            _resolve(batch)
+            self._fail(writing, batch, error)
+            self._settle_up(batch)
             return True
         self._handed += len(batch)
-        # The writer needs the interpreter for an instant to begin its wait for the disk; by default it would get it only when
-        # this thread rests, and nothing would be gained.
+        if log_file is not None:
+            self._lock.give_back()
+            self._ahead.begin(log_file, partial(self._synced, writing, batch))
+            return True
+        # The writer needs the interpreter for an instant to begin its wait; by default it gets it only when this thread rests.
         sys.setswitchinterval(_SHARING_SECONDS)
         self._queue.put(Judged(batch))
         return True
 
-    def _begun_here(self, writing: Writing) -> bool:
-        """Whether the transaction could be begun without waiting. What speaks against it, the writer's thread meets it too."""
+    def _committed_here(self, writing: Writing) -> int:
+        """Commit to the kernel's cache; the log that is to be made durable."""
+        self._commit()
+        return writing.log_file(self.path)
+
+    def _synced(self, writing: Writing, batch: Sequence[AnyWork], error: OSError | None) -> None:
+        """What the disk did not take may be gone after a crash, and no later success would tell: nobody is told it is durable."""
+        if error is not None:
+            self._doubtful = True
+            self._fail(writing, batch, error)
+        self._reported(batch)
+        self._hand_next()
+
+    def _begun_here(self, writing: Writing, *, durable: bool) -> bool:
+        """Whether it could be begun without waiting. What speaks against it, the writer's thread meets it too."""
         try:
             if not self._lock.take_if_free():
                 return False
         except OSError:
             return False
         try:
-            writing.begin(seconds=0)
+            writing.begin(seconds=0, durable=durable)
         except sqlite3.Error:
             self._lock.give_back()
             return False
@@ -254,6 +296,7 @@ class Database:
 
     async def _close(self) -> None:
         """The reader goes first: the writer is then the last of this process and folds the write-ahead log into the file."""
+        self._ahead.close()
         self._flush()
         if self._expiry is not None:
             self._expiry.cancel()
@@ -274,8 +317,8 @@ class Database:
                     self._finish_batch(batch, lambda batch=batch: self._write_batch(batch))
                 if last:
                     break
-        if self._writing is not None:
-            self._writing.connection.close()
+            if self._writing is not None:
+                self._writing.close()
 
     def _finish_batch(self, batch: Sequence[AnyWork], finish: Callable[[], None]) -> None:
         try:
@@ -293,7 +336,7 @@ class Database:
         if self._writing is None:
             self._writing = self._opened()
         self._writing.begin(seconds=BUSY_SECONDS)
-        _refuse_below_floor(batch, self.path, self.terms.free_space_floor_bytes)
+        self._space.refuse_below(self.terms.free_space_floor_bytes, batch)
         self._writing.judge(batch)
         self._commit()
 
@@ -305,10 +348,16 @@ class Database:
     def _opened(self) -> Writing:
         connection = connect(self.path)
         try:
-            return Writing(connection, self._signer(connection))
+            if self._doubtful:
+                fold(connection)
+                self._doubtful = False
+            writing = Writing(connection, self._signer(connection))
         except BaseException:
             connection.close()
             raise
+        if (sync := self._offers()) is not None:
+            self._loop.call_soon_threadsafe(self._ahead.offered, sync)
+        return writing
 
     def _next_batch(self) -> tuple["Judged | None", list[AnyWork], bool]:
         """What was judged elsewhere, if anything was: it came first; then what is waiting; and whether that was the last."""
@@ -329,55 +378,23 @@ class Database:
             work.finish(None, failure)
         if writing is not None:
             with contextlib.suppress(sqlite3.Error):
-                writing.connection.close()
+                writing.close()
 
     def _report(self, batch: Sequence[AnyWork]) -> None:
-        _log_lost(batch)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._reported, batch)
 
     def _reported(self, batch: Sequence[AnyWork]) -> None:
         sys.setswitchinterval(_ALONE_SECONDS)
         self._handed -= len(batch)
-        self._crowd = len(batch)
-        _resolve(batch)
+        self._crowd = sum(work.done is not None for work in batch)
+        self._settle_up(batch)
 
-
-def _refuse_below_floor(batch: Sequence[AnyWork], path: Path, floor: int) -> None:
-    if not floor:
-        return
-    space = os.statvfs(path.parent)
-    if space.f_bavail * space.f_frsize >= floor:
-        return
-    refusal = Unavailable(
-        "The disk is nearly full: only settlements, steps in progress, undo, freeze, kill and retention are written.",
-        hint="An operator must free space or run `ops-mcp audit retain`.",
-        retry_after_seconds=60.0,
-    )
-    for work in batch:
-        if not work.vital and work.claim.acquire(blocking=False):
-            work.finish(None, refusal)
-
-
-def _abandon(work: AnyWork) -> None:
-    if work.claim.acquire(blocking=False) and work.done is not None and not work.done.done():
-        work.done.set_exception(unavailable(sqlite3.OperationalError("database is locked")))
-
-
-def _log_lost(batch: Sequence[AnyWork]) -> None:
-    for work in batch:
-        if work.done is None and work.error is not None:
-            log.error("a settlement could not be written: %s", work.error)
-
-
-def _resolve(batch: Sequence[AnyWork]) -> None:
-    for work in batch:
-        if work.done is None or work.done.done():
-            continue
-        if work.error is not None:
-            work.done.set_exception(work.error)
-        else:
-            work.done.set_result(work.value)
+    def _settle_up(self, batch: Sequence[AnyWork]) -> None:
+        resolve(batch)
+        if again := unwritten(batch, len(self._later)):
+            self._later += again
+            self._flush_in(AGAIN_SECONDS)
 
 
 __all__ = ["Database", "Row", "SqlValue", "Terms", "Transaction", "unavailable"]

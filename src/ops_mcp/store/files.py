@@ -27,6 +27,13 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def fold(connection: sqlite3.Connection) -> None:
+    """Write all of the write-ahead log into the file, durably. Raises `sqlite3.OperationalError` while somebody reads it."""
+    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        raise sqlite3.OperationalError("database is locked")
+
+
 def _keep_private(path: Path) -> None:
     """SQLite gives the files beside it the mode of this one. Who made it read-only meant it: only others lose what they had."""
     try:

@@ -19,7 +19,7 @@ from ops_mcp.store.callers import Callers
 from ops_mcp.store.counters import Allowance
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.records import admission_of, asked_of, budget_name, record_of, warn
-from ops_mcp.store.settlement import Settlement, penalise, settle
+from ops_mcp.store.settlement import Settlement, penalise, settle, settled_body
 from ops_mcp.store.transaction import Work
 
 
@@ -143,7 +143,9 @@ class Ledger:
     def settle_later(self, settlement: Settlement) -> None:
         """Record how a read came out, in the next batch; a crash in between leaves the call visibly unknown."""
         owed = self._owed.get(settlement.call.id)
-        self._database.write_later(lambda tx: _settle_admitted(tx, settlement, owed))
+        # Made here, where the answer waits for the disk anyway, and not in the batch of the next call, which would wait for it.
+        body = settled_body(settlement)
+        self._database.write_later(lambda tx: _settle_admitted(tx, settlement, owed, body))
 
     def _admit(self, tx: Transaction, call: Call, credential: Credential, rules: Rules) -> Admission:
         self._callers.refresh(tx)
@@ -311,10 +313,10 @@ class Ledger:
         return Begun(DeploymentId(target) if target else None)
 
 
-def _settle_admitted(tx: Transaction, settlement: Settlement, owed: Work[Admission] | None) -> None:
+def _settle_admitted(tx: Transaction, settlement: Settlement, owed: Work[Admission] | None, body: bytes | None = None) -> None:
     """An admission that did not become durable after all is not settled: what it reserved went with it."""
     if owed is None or owed.error is None:
-        settle(tx, settlement)
+        settle(tx, settlement, body)
 
 
 class _Judged(NamedTuple):

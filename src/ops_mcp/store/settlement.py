@@ -17,6 +17,7 @@ from ops_mcp.store import counters, idempotency, refusals, reservations
 from ops_mcp.store.database import Transaction
 from ops_mcp.store.halts import bump_governance
 from ops_mcp.store.people import agent_named, update_agent
+from ops_mcp.store.transaction import body_of
 from ops_mcp.values import Json, JsonObject
 
 _RECONCILED = "reconciled_up_to"
@@ -43,19 +44,28 @@ class Settlement(NamedTuple):
     windows: tuple[Window, ...] = ()
 
 
-def settle(tx: Transaction, settlement: Settlement) -> None:
-    """Append `call.settled`, credit back what was not used, and bind the key of a record. A second settlement is dropped."""
+def settle(tx: Transaction, settlement: Settlement, body: bytes | None = None) -> None:
+    """Append `call.settled`, credit back what was not used, and bind the key of a record. A second settlement is dropped.
+
+    `body` is what `settled_body` made of a read's settlement while nobody waited for it.
+    """
     call = settlement.call
     if call.effect is Effect.read:
         _credit(tx, counters.charges_of(settlement.windows), call.ceiling, settlement.cost)
-    else:
-        kept = _settle_reservation(tx, settlement)
-        if kept is None:
-            return
-        settlement = settlement._replace(cost=kept)
+        tx.record_body(body or settled_body(settlement))
+        return
+    kept = _settle_reservation(tx, settlement)
+    if kept is None:
+        return
+    settlement = settlement._replace(cost=kept)
     if settlement.bind_result is not None:
         idempotency.bind(tx, settlement.caller, call, operation=None, deployment=None, result=settlement.bind_result)
     tx.record(_settled(settlement))
+
+
+def settled_body(settlement: Settlement) -> bytes:
+    """The record of a call that came out exactly so, as the ledger keeps it."""
+    return body_of(_settled(settlement))
 
 
 def _settled(settlement: Settlement) -> Record:

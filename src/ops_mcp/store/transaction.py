@@ -3,17 +3,19 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.store.chain import Head, Signer, chained, signed_head
 from ops_mcp.store.schema import SCHEMA_VERSION, refuse_newer
-from ops_mcp.values import JsonObject, canonical, sayable
+from ops_mcp.values import canonical, sayable
 
 SqlValue: TypeAlias = int | float | str | bytes | None
 Row: TypeAlias = tuple[Any, ...]
@@ -22,6 +24,7 @@ T = TypeVar("T")
 _CONNECTIONS = itertools.count()
 
 _BUSY_PAUSE_SECONDS, _AGAIN_SECONDS = 0.002, 0.1
+_FOLD_AT_PAGES = 1000
 
 LEDGER_ROWS = 300
 """Most ledger rows in one INSERT; SQLite takes 32,766 parameters."""
@@ -80,7 +83,10 @@ class Transaction:
 
     def record(self, record: Record) -> int:
         """Append to the ledger; the record's number. Committed and signed with everything else in this transaction."""
-        body = _canonical(record.json_value())
+        return self.record_body(body_of(record))
+
+    def record_body(self, body: bytes) -> int:
+        """Like `record`, for a body that was made before."""
         number, link = self._head.number + 1, chained(self._head.hash, body)
         self._rows += (number, body.decode(), link)
         self._head = Head(number, link)
@@ -149,15 +155,22 @@ class Writing:
         self._known: _Known | None = None
         self._after: _Known | None = None
         self._wrote = False
+        self._durable = True
+        self._log: int | None = None
         self.state = time.monotonic_ns()
         """Another number whenever readers may find something else, also when the connection was opened anew. While a batch is
         judged it is that of what readers find until then."""
 
-    def begin(self, *, seconds: float) -> None:
+    def begin(self, *, seconds: float, durable: bool = True) -> None:
         """Begin the batch's transaction, waiting that long for somebody who writes past the advisory lock, as a person may.
 
-        Raises `sqlite3.OperationalError` when the time is over; nothing has changed then.
+        One that is not `durable` at its commit is left to the kernel's cache; whoever commits sees to the rest, and to the log
+        being folded into the file by another. Raises `sqlite3.OperationalError` when the time is over; nothing has changed then.
         """
+        if durable is not self._durable:
+            self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self.connection.execute(f"PRAGMA wal_autocheckpoint = {_FOLD_AT_PAGES if durable else 0}")
+            self._durable = durable
         until = time.monotonic() + seconds
         while True:
             try:
@@ -178,7 +191,7 @@ class Writing:
             self._after = self._run_together(taken)
             if self._after is None:
                 self._undo()
-                self.begin(seconds=_AGAIN_SECONDS)
+                self.begin(seconds=_AGAIN_SECONDS, durable=self._durable)
                 self._run_apart(taken)
         except BaseException:
             self._give_up()
@@ -193,6 +206,18 @@ class Writing:
         except BaseException:
             self._give_up()
             raise
+
+    def log_file(self, path: Path) -> int:
+        """The write-ahead log, opened to be made durable. Raises `OSError`."""
+        if self._log is None:
+            self._log = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        return self._log
+
+    def close(self) -> None:
+        self.connection.close()
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
 
     def _give_up(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -265,8 +290,9 @@ class Writing:
         )
 
 
-def _canonical(body: JsonObject) -> bytes:
-    """A record never vanishes because of what somebody put into it."""
+def body_of(record: Record) -> bytes:
+    """The record as the ledger keeps it. None vanishes because of what somebody put into it."""
+    body = record.json_value()
     try:
         return canonical(body)
     except ValueError:

@@ -5,14 +5,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import definitions, disk, ledger_size, log_templates, overhead, paced, startup, verification, writers
+from bench import (
+    alert_rules,
+    definitions,
+    disk,
+    ledger_size,
+    log_search,
+    log_templates,
+    observed,
+    overhead,
+    paced,
+    startup,
+    verification,
+    writers,
+)
 from bench.house import house
 from bench.result import Result, save, table
 from sandbox.world import free_port
 
 RESULTS = Path(__file__).with_name("results.json")
 # In this order: `ledger_size` makes the million records that `verification` reads, so both share the last house.
-NAMES = ("disk", "definitions", "overhead", "startup", "paced", "writers", "ledger_size", "verification", "log_templates")
+NAMES = (
+    "disk", "definitions", "overhead", "startup", "paced", "writers",
+    "ledger_size", "verification", "log_templates", "log_search", "alert_rules", "observed",
+)  # fmt: skip
 
 
 async def run(names: Sequence[str]) -> list[Result]:
@@ -30,6 +46,9 @@ async def run(names: Sequence[str]) -> list[Result]:
             "ledger_size": lambda: ledger_size.measure(home),
             "verification": lambda: verification.measure(home),
             "log_templates": log_templates.measure,
+            "log_search": log_search.measure,
+            "alert_rules": alert_rules.measure,
+            "observed": lambda: observed.measure(home, port),
         }
         for name in [n for n in NAMES if n in names]:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 
 from bench.house import House
 from bench.result import Result, at_most
@@ -32,15 +33,15 @@ async def measure(home: House, port: int) -> list[Result]:
 async def _client(port: int, token: str, offset: float) -> list[float]:
     """One client's calls in milliseconds; each second's call starts at the client's own offset."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    request = _request(port, token)
+    asking = request(port, token)
     began = time.perf_counter() + offset
     took: list[float] = []
     try:
         for second in range(SECONDS):
             await asyncio.sleep(max(0.0, began + second - time.perf_counter()))
             sent = time.perf_counter()
-            writer.write(request)
-            body = await _answer(reader)
+            writer.write(asking)
+            body = await answer(reader)
             took.append((time.perf_counter() - sent) * 1000)
             assert b'"result"' in body, body[:500]
             assert b'"isError":true' not in body.replace(b" ", b""), body[:500]
@@ -49,8 +50,9 @@ async def _client(port: int, token: str, offset: float) -> list[float]:
     return took
 
 
-def _request(port: int, token: str) -> bytes:
-    params = {"name": "services", "arguments": {}, "_meta": META}
+def request(port: int, token: str, tool: str = "services", arguments: Mapping[str, object] | None = None) -> bytes:
+    """One call of a tool as an HTTP request on a connection that stays open."""
+    params = {"name": tool, "arguments": dict(arguments or {}), "_meta": META}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
     headers = {
         "Host": f"127.0.0.1:{port}",
@@ -59,13 +61,14 @@ def _request(port: int, token: str) -> bytes:
         "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": "2026-07-28",
         "Mcp-Method": "tools/call",
-        "Mcp-Name": "services",
+        "Mcp-Name": tool,
         "Content-Length": str(len(body)),
     }
     return b"POST /mcp HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()).encode() + b"\r\n" + body
 
 
-async def _answer(reader: asyncio.StreamReader) -> bytes:
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    """The body of the next response."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     assert head.startswith(b"http/1.1 200"), head
     if b"transfer-encoding: chunked" not in head:

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import tomli_w
 
-from sandbox import containers, history
+from sandbox import containers, history, sights
 from sandbox.story import NotTrue, Story
 from sandbox.world import AgentSession, Reply, World, curl, free_port
 
@@ -50,7 +50,11 @@ async def tell(demo: Demo) -> tuple[str, ...]:
     prepare(demo)
     async with demo.world.agent(demo.tokens["builder"]) as builder:
         await deploys_for_real(demo, builder)
+        await sights.sets_a_rule(demo, builder)
         await bad_release(demo, builder)
+        await sights.the_alert_fired_and_ended(demo, builder)
+        await sights.searches_logs(demo, builder)
+        await sights.heals(demo, builder)
         await in_containers(demo, builder)
         await refused_in_production(demo, builder)
         async with demo.world.agent(demo.tokens["releaser"]) as releaser:
@@ -243,10 +247,13 @@ def verify(demo: Demo) -> tuple[str, ...]:
 
 
 def configure(demo: Demo) -> None:
-    """The configuration file: an anchor outside the state directory, and a small budget for one agent."""
+    """The configuration file: an anchor outside the state directory, a small budget for one agent, and what is watched."""
     demo.anchor.parent.mkdir(parents=True)
     demo.world.config.mkdir(parents=True)
     settings: dict[str, Any] = {"budgets": {"agents": {"spender": {"read": {"calls_per_day": SPENDERS_READS}}}}}
+    settings |= sights.settings(demo)
+    sights.watch(demo)
+    settings["guard"] = {"enabled": False}  # what else this machine does is no part of the story
     if not isinstance(demo.engine, str):
         settings["providers"] = {"docker": {"host": demo.engine[0].host}}
         bind_box(demo)

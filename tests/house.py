@@ -1,6 +1,6 @@
 """A whole installation in a folder: a real database and ledger, a clock that tests move, a place made of memory, an operator."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from ops_mcp.domain.releases import (
     Presence,
 )
 from ops_mcp.governance.approvals import Decision, message
+from ops_mcp.governance.load import Reading
 from ops_mcp.operator.acts import Terms, carry_out
 from ops_mcp.operator.verbs import AddAgent, AddOperator, Approve, Deny, SetAgent, Signed, Verb
 from ops_mcp.operator.verbs import message as verb_message
@@ -151,8 +152,13 @@ class House:
 
 
 @asynccontextmanager
-async def house(tmp_path: Path, **settings: Any) -> AsyncGenerator[House]:
-    """Open one, or one that is there again (then its operator's key is lost). `settings` are those of config.toml."""
+async def house(
+    tmp_path: Path, *, place: MemoryPlace | None = None, reading: Callable[[datetime], Reading] | None = None, **settings: Any
+) -> AsyncGenerator[House]:
+    """Open one, or one that is there again (then its operator's key is lost). `settings` are those of config.toml.
+
+    `reading` is what this host is read to be loaded with, which concerns only a `place` that says it runs here.
+    """
     config = load({}, config_dir=tmp_path / "config", state_dir=tmp_path / "state")
     bindings = tuple(
         Binding.model_validate(
@@ -163,7 +169,11 @@ async def house(tmp_path: Path, **settings: Any) -> AsyncGenerator[House]:
     )
     settled = Settings.model_validate(settings) if settings else Settings()
     config = config.evolve(bindings=bindings, settings=settled)
-    now, place, finish = [START], MemoryPlace(), [DeploymentState.healthy]
+    now, place, finish = [START], place or MemoryPlace(), [DeploymentState.healthy]
+
+    async def read_host() -> Reading:
+        return reading(now[0]) if reading else Reading(now[0], 1.0, 1.0, 1.0)
+
     pending: list[Database] = []
     async with startup.open_app(
         config,
@@ -171,6 +181,7 @@ async def house(tmp_path: Path, **settings: Any) -> AsyncGenerator[House]:
         clock=lambda: now[0],
         look_seconds=0,
         world=lambda: World(config, {"memory": place}),
+        read_host=read_host,
     ) as opened:
         pending.append(opened.database)
         key = SigningKey.generate()

@@ -15,12 +15,30 @@ from tests.golden.table import Cell, cells
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-LEVELLED = ("change", "destroy", "cancel", "cancel_own", "recovery")
+LEVELLED = ("change", "destroy", "cancel", "cancel_own", "recovery", "watch", "hush")
 """Kinds that have a verdict to ask for first."""
 
 TOOLS = {
     "identity": ("whoami",),
-    "read": ("services", "deployments", "deployment", "audit", "logs_search", "variables"),
+    "read": (
+        "services",
+        "deployments",
+        "deployment",
+        "audit",
+        "variables",
+        "health",
+        "logs_search",
+        "logs_patterns",
+        "logs_anomalies",
+        "metrics_query",
+        "metrics_list",
+        "alert_rules",
+        "alert_rule_test",
+        "alerts",
+    ),
+    "record": ("metrics_record",),
+    "watch": ("alert_rule_set", "alert_acknowledge"),
+    "hush": ("alert_rule_delete", "alert_silence"),
     "approval": ("approval",),
     "change": ("deploy", "rollback", "restart", "promote", "scale", "variable_set"),
     "destroy": ("provision",),
@@ -35,6 +53,12 @@ MORE: dict[str, JsonObject] = {
     "scale": {"replicas": 2},
     "variable_set": {"name": "LOG_LEVEL", "value": "debug"},
     "provision": {"template": "redis", "name": "cache"},
+    "metrics_query": {"query": "up"},
+    "metrics_record": {"name": "queue_depth", "value": 3},
+    "alert_rule_test": {"expression": "up == 0"},
+    "alert_rule_set": {"name": "Down", "expression": "up == 0"},
+    "alert_rule_delete": {"name": "Down"},
+    "alert_silence": {"matchers": ['alertname="Down"']},
 }
 """What some tools want besides service and environment."""
 
@@ -53,8 +77,14 @@ async def arguments(at: Scene, cell: Cell, tool: str, *, request: str = "") -> J
             return {}
         case (("read" | "approval" | "cancel" | "cancel_own"), ("deployment" | "approval" | "deployment_cancel")):
             return {"id": request or await pointed_at(at, cell)}
-        case "read", ("services" | "audit"):
+        case "read", ("services" | "audit" | "health"):
             return {"environment": environment}
+        case _, "alert_acknowledge":
+            return {"id": await at.alert(cell.place)}
+        case _, ("metrics_query" | "metrics_list" | "alert_silence" | "alert_rule_delete"):
+            if tool == "alert_rule_delete":
+                await at.rule(cell.place, str(MORE[tool]["name"]))
+            return {"environment": environment, **MORE.get(tool, {})}
         case "sample", _:
             return {"service": "hello", "environment": environment}
         case _, "promote":
@@ -101,7 +131,7 @@ def test_the_table_names_every_tool_place_ceiling_and_score():
     registry = set(tools.load())
     assert {tool for kind in TOOLS.values() for tool in kind} == registry
     everyone = {f"{ceiling.value}-{score}" for ceiling in CEILINGS for score in SCORES}
-    for kind in ("read", "approval", "change", "destroy", "cancel", "cancel_own", "recovery"):
+    for kind in ("read", "record", "approval", "change", "destroy", "watch", "hush", "cancel", "cancel_own", "recovery"):
         for place in ("sandbox", "staging", "prod_low", "prod_full"):
             of_agents = {c.caller for c in cells("agents") if (c.kind, c.place) == (kind, place)}
             assert of_agents == everyone, (kind, place)
@@ -112,7 +142,14 @@ def test_the_table_names_every_tool_place_ceiling_and_score():
 
 @pytest.mark.parametrize(
     ("kinds", "toolset"),
-    [("identity read approval", None), ("change", "core"), ("change", "places"), ("destroy", None), ("recovery", None)],
+    [
+        ("identity read approval", None),
+        ("record watch hush", None),
+        ("change", "core"),
+        ("change", "places"),
+        ("destroy", None),
+        ("recovery", None),
+    ],
 )
 async def test_every_cell_of_agents_and_of_others_is_answered_as_the_table_says(tmp_path: Path, kinds: str, toolset: str | None):
     async with scene(tmp_path) as at:
@@ -187,18 +224,19 @@ async def test_decisions_counted_equal_requests_received_whatever_was_asked(tmp_
         assert await at.decisions() == at.sent
 
 
-async def test_a_status_page_is_two_decisions_because_it_shows_two_tools(tmp_path: Path):
+async def test_a_status_page_is_three_decisions_because_it_shows_three_tools(tmp_path: Path):
     async with scene(tmp_path) as at:
         at.credential[0] = at.callers["staging-100"]
         await at.client.read_resource("ops://status")
         admitted = [r["tool"] for r in await at.home.records("call.admitted")]
-        assert admitted == ["whoami", "services"]
+        assert admitted == ["whoami", "services", "health"]
 
 
 async def read_resource(at: Scene, caller: str, uri: str) -> None:
     at.credential[0], at.sent = at.callers[caller], at.sent + 1
     try:
         await at.client.read_resource(uri)
+        at.sent += uri == "ops://inventory"  # it shows what two tools say
     except MCPError as error:
         data: Any = error.data
         assert "dev.ops-mcp/problem" in data or uri == "ops://moon"

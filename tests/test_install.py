@@ -51,6 +51,9 @@ def house(installed: Path) -> Iterator[World]:
     for name in ("OPS_MCP_CONFIG", "OPS_MCP_STATE", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "VIRTUAL_ENV", "PYTHONPATH"):
         world.environment.pop(name, None)
     world.environment["HOME"] = str(world.home)
+    (world.home / ".config" / "ops-mcp").mkdir(parents=True)
+    # Other tests load this host meanwhile, which must not hold up what these deploy.
+    (world.home / ".config" / "ops-mcp" / "config.toml").write_text("[guard]\nenabled = false\n", encoding="utf-8")
     try:
         yield world
     finally:

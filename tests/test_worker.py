@@ -76,7 +76,9 @@ class Shop:
         self.port = free_port()
         self.config_dir, self.state_dir = directory / "config", directory / "state"
         (self.config_dir / "services").mkdir(parents=True)
-        (self.config_dir / "config.toml").write_text(f'worker = "{worker_mode}"\n', encoding="utf-8")
+        # Other tests load this host meanwhile, which must not hold up what these deploy.
+        settings = f'worker = "{worker_mode}"\n[guard]\nenabled = false\n'
+        (self.config_dir / "config.toml").write_text(settings, encoding="utf-8")
         self.watch_seconds = watch_seconds
         self.bind()
 

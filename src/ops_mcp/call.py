@@ -15,6 +15,7 @@ from ops_mcp.domain.outcomes import Done, Failed, NeedsApproval, Outcome, Refuse
 from ops_mcp.domain.releases import DeploymentId, OperationId, Plan
 from ops_mcp.errors import Code, NotFound, OpsError, Problem, Unavailable
 from ops_mcp.governance.refusals import waiting_for
+from ops_mcp.metrics.settings import too_many_series
 from ops_mcp.ports import Ops, Progress
 from ops_mcp.store.ledger import Admitted, Asked, Begun, Denied, NewIds, Repeated
 from ops_mcp.store.records import budget_name
@@ -61,6 +62,8 @@ async def call(
         return await _answer_unrecorded(request, down)
     match admission:
         case Denied():
+            if admission.problem.code is Code.guard_blocked:
+                app.wake_worker()  # only somebody who looks every 15 s sees that a host has settled
             return _refused(request, admission)
         case Repeated():
             return await _repeat(request, parsed, admission)
@@ -129,7 +132,9 @@ async def _act(request: Request, parsed: Parsed, admitted: Admitted, begun: list
         recorded = await tool.record(parsed.args, ops)
         done = _done(request, tool, recorded.result)
         if recorded.samples and not admitted.call.dry_run:
-            await request.app.sights.metrics.keep(recorded.samples)
+            left_out = await request.app.sights.metrics.keep(recorded.samples)
+            if left_out:
+                raise too_many_series(request.world.config.settings.metrics)
         return done
     if tool.plan is None or tool.planned is None:
         raise Unavailable(f"{tool.name} declares neither a read nor a plan.")
@@ -151,13 +156,15 @@ async def _commit(request: Request, parsed: Parsed, admitted: Admitted, plan: Pl
             problem = waiting_for(commitment.problem, commitment.approval)
             return NeedsApproval(admitted.call.id, problem, commitment.approval, plan)
         case Repeated():
+            if commitment.bound.result is not None:
+                return Done(admitted.call.id, json.loads(commitment.bound.result), commitment.bound.result, replayed=True)
             deployment = DeploymentId(commitment.bound.deployment) if commitment.bound.deployment else None
             return replace(await _finish(request, tool, Committed(deployment), admitted), replayed=True)
         case Begun():
             if commitment.deployment is not None:
                 begun.append(commitment.deployment)
             app.wake_worker()
-            return await _finish(request, tool, Committed(commitment.deployment, plan), admitted)
+            return await _finish(request, tool, Committed(commitment.deployment, plan, commitment.applied), admitted)
 
 
 async def _finish(request: Request, tool: AnyTool, committed: Committed, admitted: Admitted) -> Done:

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from ops_mcp.alerting.settings import AlertTerms
 from ops_mcp.domain.calls import Cost
 from ops_mcp.domain.identity import Tier
+from ops_mcp.domain.inventory import Thing, things
 from ops_mcp.domain.places import ApprovalRule, Binding, Environment, EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Usage
 from ops_mcp.errors import NotConfigured
@@ -130,6 +131,12 @@ class Isolation(Value):
     build_network: bool = True
 
 
+class GuardTerms(Value):
+    """Whether the load of the host where services run holds changes up. Switch it off where others load that host as well."""
+
+    enabled: bool = True
+
+
 class Meter(Value):
     """What a provider charges, in micro-dollars. The most that one change may take is reserved before it, and settled after it
     by what the provider metered."""
@@ -161,7 +168,7 @@ class Settings(Value):
     """The configuration file (`config.toml`), as written."""
 
     environments: dict[EnvironmentName, EnvironmentSettings] = {}
-    toolsets: tuple[str, ...] = ("core", "observe")
+    toolsets: tuple[str, ...] = ("core", "observe", "alerts")
     budgets: Budgets = Budgets()
     rates: Rates = Rates()
     approvals: ApprovalTerms = ApprovalTerms()
@@ -173,6 +180,7 @@ class Settings(Value):
     http: Http = Http()
     ledger: LedgerTerms = LedgerTerms()
     isolation: Isolation = Isolation()
+    guard: GuardTerms = GuardTerms()
     database_url: str | None = None
     worker: Literal["auto", "inline", "external"] = "auto"
     providers: dict[str, JsonObject] = {}
@@ -202,13 +210,15 @@ SERVED = (
 
 
 class Config(Value):
-    """Everything read at start. `config_dir` holds config.toml, services/, policies/ and secrets/; `state_dir` the rest."""
+    """Everything read at start. `config_dir` holds config.toml, services/, inventory/, policies/ and secrets/; `state_dir` the
+    rest. `declared` is what operators wrote into the inventory."""
 
     config_dir: Path
     state_dir: Path
     settings: Settings = Settings()
     environments: dict[EnvironmentName, Environment]
     bindings: tuple[Binding, ...] = ()
+    declared: tuple[Thing, ...] = ()
     token: Secret | None = None
     served: bool = False
     warnings: tuple[str, ...] = ()
@@ -233,6 +243,11 @@ class Config(Value):
     def binding(self, service: str, environment: str) -> Binding | None:
         """The binding of `service` in `environment`, or None."""
         return next((b for b in self.bindings if b.service == service and b.environment == environment), None)
+
+    @property
+    def inventory(self) -> tuple[Thing, ...]:
+        """Everything that should run, deployed by us or not."""
+        return things(self.declared, self.bindings)
 
     def service_names(self) -> tuple[ServiceName, ...]:
         return tuple(sorted({b.service for b in self.bindings}))
@@ -284,6 +299,7 @@ def load(environ: Mapping[str, str], *, config_dir: Path | None = None, state_di
         settings=settings,
         environments=_environments(settings),
         bindings=read_bindings(where),
+        declared=read_inventory(where),
         token=Secret(token) if token is not None else None,
         warnings=tuple(_warnings(environ)),
     )
@@ -291,12 +307,21 @@ def load(environ: Mapping[str, str], *, config_dir: Path | None = None, state_di
 
 def read_bindings(config_dir: Path) -> tuple[Binding, ...]:
     """Every `services/NAME.toml`: one table per environment. Raises `NotConfigured` naming the file."""
-    found: list[Binding] = []
-    for file in sorted((config_dir / "services").glob("*.toml")):
+    return _places(config_dir / "services", Binding)
+
+
+def read_inventory(config_dir: Path) -> tuple[Thing, ...]:
+    """Every `inventory/NAME.toml`: one table per environment. Raises `NotConfigured` naming the file."""
+    return _places(config_dir / "inventory", Thing)
+
+
+def _places(folder: Path, model: type[V]) -> tuple[V, ...]:
+    found: list[V] = []
+    for file in sorted(folder.glob("*.toml")):
         for environment, table in _toml(file).items():
             if not isinstance(table, dict):
                 raise NotConfigured(f"{file}: {environment!r} is no table.", hint="Write one [environment] table each.")
-            found.append(_parse(Binding, {"service": file.stem, "environment": environment, **table}, file))
+            found.append(_parse(model, {"service": file.stem, "environment": environment, **table}, file))
     return tuple(found)
 
 

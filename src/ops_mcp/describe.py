@@ -15,7 +15,7 @@ from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import DeploymentId, Plan
 from ops_mcp.errors import InvalidArguments, NotFound, OpsError, Problem, Unavailable, UnknownTool
 from ops_mcp.governance.redaction import Redactor
-from ops_mcp.ports import look
+from ops_mcp.ports import look, runs_here
 from ops_mcp.store.ledger import Denied
 from ops_mcp.tool import AnyTool, Args, Target, WriteArgs, schema_digest
 from ops_mcp.values import Json, JsonObject, canonical, digest, flat_bytes, sayable, text_digest
@@ -68,7 +68,7 @@ async def _parsed(request: Request, tool: AnyTool) -> Parsed:
     parsed = Parsed(tool, args, await _describe(request, tool, args))
     target, likeness = args.target(), _likeness(request, tool)
     # What describes such a read came from the arguments and the configuration alone; an id is looked up each time.
-    if likeness and tool.effect is Effect.read and target.deployment is None and target.approval is None:
+    if likeness and tool.effect is Effect.read and target.deployment is target.approval is target.alert is None:
         request.world.remember(likeness, parsed)
     return parsed
 
@@ -139,7 +139,7 @@ def _invalid(tool: AnyTool, error: ValidationError) -> InvalidArguments:
 
 
 def _fields(error: ValidationError) -> list[Json]:
-    found = error.errors(include_input=False, include_url=False, include_context=False)
+    found = error.errors(include_input=False, include_url=False, include_context=False)[:5]
     names: list[Json] = [_shown(str(f["loc"][0])) for f in found if f["loc"]]
     return [name for number, name in enumerate(names) if name not in names[:number]][:5]
 
@@ -173,12 +173,13 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         environment=environment,
         service=ServiceName(service if binding else request.redactor.text(service)) if service else None,
         binding=binding,
-        target=target.deployment or target.approval,
+        target=target.deployment or target.approval or target.alert,
         target_owner=place.owner,
         target_open=place.open,
         alters_runtime=tool.alters_runtime,
         always_reachable=tool.always_reachable,
         recovery=tool.recovers and await _recovers(app, target, service, environment_name),
+        on_host=binding is not None and _may_alter(tool, place) and runs_here(world.providers, binding),
         sample_only=binding is not None and binding.options.get("source") == "sample",
         dry_run=writes.dry_run if writes else False,
         idempotency_key=request.redactor.text(writes.idempotency_key) if writes and writes.idempotency_key else None,
@@ -188,6 +189,11 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         schema_digest=schema_digest(tool),
         client=_heard(request),
     )
+
+
+def _may_alter(tool: AnyTool, place: "_Resolved") -> bool:
+    """Whether the load guard may have a word: cancelling what somebody else has running is a change like any other."""
+    return tool.alters_runtime or (tool.effect is Effect.change and place.open)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +211,11 @@ async def _resolve(app: App, target: Target) -> _Resolved:
         if found is None:
             raise NotFound("There is no deployment with this id.", hint="`deployments` lists the ones you may see.")
         return _Resolved(found.environment, found.service, found.agent, not is_final(found.state))
+    if target.alert is not None:
+        life = await app.sights.alerts.alert(target.alert)
+        if life is None:
+            raise NotFound("There is no alert with this id.", hint="`alerts` lists the open ones.")
+        return _Resolved(life.alert.environment, life.alert.service)
     if target.approval is not None:
         approval = await app.approvals.get(target.approval)
         if approval is None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from ops_mcp.domain.inventory import HealthState
 from ops_mcp.domain.observations import Severity
 from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Placement
 from ops_mcp.values import JsonObject, Value
 
 if TYPE_CHECKING:  # a server that only deploys must start fast: these rooms are loaded by what uses them
+    from ops_mcp.alerting.lives import Life, LifeEvent, Standing
+    from ops_mcp.alerting.muting import Silence
     from ops_mcp.governance.load import Load
     from ops_mcp.logs.anomalies import History
     from ops_mcp.logs.records import LogRecord
@@ -23,6 +25,10 @@ if TYPE_CHECKING:  # a server that only deploys must start fast: these rooms are
     from ops_mcp.metrics.names import Kind
     from ops_mcp.metrics.query import Query, Selection
     from ops_mcp.metrics.series import Answer, Matrix, Series
+
+
+EMBEDDED = "embedded"
+"""The name of our own store among the sources of logs and metrics."""
 
 
 class LogSearch(Value):
@@ -84,8 +90,18 @@ class LogBook(Protocol):
         """Templates of a stretch of time with their counts, the most frequent first."""
         ...
 
+    async def windows(
+        self, environment: EnvironmentName, service: ServiceName | None, *windows: tuple[datetime, datetime]
+    ) -> Sequence[Sequence[TemplateCount]]:
+        """The same for some stretches of time, all named as one miner knows them, so that they can be compared."""
+        ...
+
     async def history(self, environment: EnvironmentName, service: ServiceName, *, until: datetime) -> History:
         """Counts per bucket up to `until`, for anomalies."""
+        ...
+
+    def answering(self, wanted: LogSearch) -> str:
+        """The name of the source that a search without one goes to."""
         ...
 
 
@@ -182,15 +198,6 @@ class MetricBook(Protocol):
         ...
 
 
-class HealthState(StrEnum):
-    """`unknown` is what nobody can tell: unconfigured, never probed, or not probed for too long."""
-
-    healthy = "healthy"
-    degraded = "degraded"
-    unhealthy = "unhealthy"
-    unknown = "unknown"
-
-
 class ProbeState(Value):
     """One probe of a service: how it stands, since when, and what it last found, in our own words."""
 
@@ -241,6 +248,64 @@ class LoadBook(Protocol):
         ...
 
 
+class AlertsWanted(NamedTuple):
+    """Which alerts of these environments: the open ones, the most severe first, or those that ended, the newest first.
+
+    `severity` None is all; else those at least as bad as that rank, 0 being the worst.
+    """
+
+    environments: tuple[EnvironmentName, ...]
+    service: ServiceName | None = None
+    severity: int | None = None
+    ended: bool = False
+    limit: int = 50
+
+
+class AlertsFound(NamedTuple):
+    """`matched` counts all that match, the shown ones among them."""
+
+    alerts: Sequence[Life]
+    matched: int
+
+
+class RulesWanted(NamedTuple):
+    """Which alert rules."""
+
+    environments: tuple[EnvironmentName, ...]
+    service: str | None = None
+    name: str | None = None
+    limit: int = 50
+
+
+class RulesFound(NamedTuple):
+    """`matched` counts all that are wanted, the shown ones among them."""
+
+    rules: Sequence[Standing]
+    matched: int
+
+
+class AlertBook(Protocol):
+    """Alert rules with where they stand, and alerts, as last stored."""
+
+    async def rules(self, wanted: RulesWanted) -> RulesFound:
+        """Rules of these environments, those that fire first."""
+        ...
+
+    async def alerts(self, wanted: AlertsWanted) -> AlertsFound: ...
+
+    async def alert(self, id: str) -> Life | None: ...
+
+    async def history(self, id: str, *, limit: int = 50) -> Sequence[LifeEvent]:
+        """The newest events of one alert, oldest first."""
+        ...
+
+    async def silences(self, environments: Sequence[EnvironmentName]) -> Sequence[Silence]:
+        """Those that are not over."""
+        ...
+
+    async def silence(self, id: str) -> Silence | None: ...
+
+
 class Notice(Value):
     """A message to people, as a channel is to send it. `thread` keeps messages about one thing together, in order.
 
@@ -270,6 +335,16 @@ class Channel(Protocol):
         ...
 
 
+class Way(NamedTuple):
+    """A channel, and how it has to be treated: whether its other end tells a notice that is sent twice by its id, how many are
+    sent to it at once, and how many seconds lie between two."""
+
+    channel: Channel
+    knows_repeats: bool = False
+    at_once: int = 4
+    gap_seconds: float = 0.0
+
+
 class Sights(NamedTuple):
     """Everything that can be looked at besides our own records."""
 
@@ -277,3 +352,4 @@ class Sights(NamedTuple):
     metrics: MetricBook
     health: HealthBook
     load: LoadBook
+    alerts: AlertBook

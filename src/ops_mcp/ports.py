@@ -24,6 +24,7 @@ from ops_mcp.domain.releases import (
     StepRecord,
     Usage,
 )
+from ops_mcp.errors import OpsError
 from ops_mcp.observing import Sights
 from ops_mcp.values import JsonObject, Secret, Value
 
@@ -151,6 +152,13 @@ class Provisions(Protocol):
 class Reaches(Protocol):
     async def reach(self, binding: Binding) -> str:
         """Ask the place whether this binding's credential opens what it names; a few words on what that is, for `doctor`."""
+        ...
+
+
+@runtime_checkable
+class OnHosts(Protocol):
+    def runs_here(self, binding: Binding) -> bool:
+        """Whether this service runs on the worker's own host, whose load then concerns it. Looks at nothing outside."""
         ...
 
 
@@ -302,6 +310,15 @@ class Ops:
     progress: Progress
     deadline_seconds: float = 45.0
     trouble: str = ""
+
+
+def runs_here(providers: Mapping[str, Provider], binding: Binding) -> bool:
+    """Whether a service runs on the worker's own host. A place that cannot be opened runs nothing."""
+    try:
+        place = providers.get(binding.provider)
+        return isinstance(place, OnHosts) and place.runs_here(binding)
+    except OpsError:
+        return False
 
 
 async def look(deployments: Deployments, service: ServiceName, environment: EnvironmentName) -> Place:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from mcp import MCPError
@@ -46,13 +46,17 @@ Gate = Callable[[ServerRequestContext[Any, Any], str, JsonObject], Awaitable[Out
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A resource without variables: the tools whose results it shows, by the name under which each is shown."""
+    """A resource without variables: the tools whose results it shows, by the name under which each is shown.
+
+    Those of `also` are shown where they are enabled.
+    """
 
     uri: str
     name: str
     title: str
     description: str
     tools: Mapping[str, str]
+    also: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +89,18 @@ PAGES = (
         "ops://status",
         "status",
         "Status",
-        "Who you are, what you may change, what is left of your budget, and what runs",
+        "Who you are, what you may change, what is left of your budget, what runs and how it is",
         {"caller": "whoami", "services": "services"},
+        {"health": "health"},
     ),
-    Page("ops://inventory", "inventory", "Inventory", "Services, their environments and what serves in each", {"": "services"}),
+    Page(
+        "ops://inventory",
+        "inventory",
+        "Inventory",
+        "Services, what serves in each environment, and how everything is that should run",
+        {"": "services"},
+        {"health": "health"},
+    ),
 )
 ENTRIES = (
     Entry("ops://deployments/", "deployment", "Deployment", "One deployment, its steps and its health", "deployment", "id"),
@@ -107,6 +119,7 @@ class Shelf:
     def __init__(self, gate: Gate, tools: Mapping[str, AnyTool]) -> None:
         self._gate = gate
         self._pages = {page.uri: page for page in PAGES if all(tool in tools for tool in page.tools.values())}
+        self._tools = tools
         self._entries = [entry for entry in ENTRIES if entry.tool in tools]
         self._sources = {name: source for name, source in SOURCES.items() if source.tool in tools}
 
@@ -154,8 +167,9 @@ class Shelf:
 
     async def _shown(self, ctx: ServerRequestContext[Any, Any], uri: str) -> JsonObject:
         if page := self._pages.get(uri):
-            parts = {name: await self._result(ctx, tool, {}) for name, tool in page.tools.items()}
-            return parts[""] if "" in parts else dict[str, Json](parts)
+            also = {name: tool for name, tool in page.also.items() if tool in self._tools}
+            parts = {name: await self._result(ctx, tool, {}) for name, tool in (*page.tools.items(), *also.items())}
+            return {**parts.pop("", {}), **parts}
         for entry in self._entries:
             if found := re.fullmatch(re.escape(entry.prefix) + f"({_ID})", uri):
                 return await self._result(ctx, entry.tool, {entry.argument: found[1]}, uri=uri)

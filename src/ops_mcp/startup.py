@@ -15,11 +15,12 @@ import anyio
 
 from ops_mcp import providers, tools
 from ops_mcp.app import App, World
+from ops_mcp.books.alerts import Alerts
 from ops_mcp.books.health import Health
 from ops_mcp.books.load import Loads
 from ops_mcp.books.logs import Logs
 from ops_mcp.books.metrics import Metrics
-from ops_mcp.config import Config, Settings, read_bindings
+from ops_mcp.config import Config, Settings, read_bindings, read_inventory
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.errors import OpsError
 from ops_mcp.governance.approvals import Terms as ApprovalTerms
@@ -29,6 +30,7 @@ from ops_mcp.observing import Sights
 from ops_mcp.ports import Clock, NewId, Provider
 from ops_mcp.reading import LOOK_SECONDS, LastGood, Watch, closed_policy, read_policy
 from ops_mcp.secrets import Secrets, make_private_directory
+from ops_mcp.sources.load import HostLoad
 from ops_mcp.store import keys
 from ops_mcp.store.accounts import StoredAccounts
 from ops_mcp.store.approvals import StoredApprovals
@@ -37,6 +39,7 @@ from ops_mcp.store.counters import Allowance
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.database import Terms as DatabaseTerms
 from ops_mcp.store.deployments import StoredDeployments
+from ops_mcp.store.guard import HostGuard, ReadHost
 from ops_mcp.store.ledger import Ledger, Rules
 from ops_mcp.store.logs.store import LogStore
 from ops_mcp.store.metrics.store import MetricStore
@@ -59,6 +62,7 @@ class Opened:
     database: Database
     logs: LogStore
     metrics: MetricStore
+    guard: HostGuard
 
 
 def now() -> datetime:
@@ -104,10 +108,11 @@ async def open_app(
     new_id: NewId = new_id,
     look_seconds: float = LOOK_SECONDS,
     world: Callable[[], World] | None = None,
+    read_host: ReadHost | None = None,
 ) -> AsyncGenerator[Opened]:
     """Open the database, the policy and the places. Raises `NotConfigured` for settings that cannot be used.
 
-    `world` stands in for the bindings that the files hold and the places that they open.
+    `world` stands in for the bindings that the files hold and the places that they open, `read_host` for this host's load.
 
     A database that cannot be used does not stop it: writes are refused with the reason, and `whoami` says so.
     """
@@ -122,10 +127,12 @@ async def open_app(
         logs = LogStore(config.logs_path, config.settings.logs, clock)
         metrics = MetricStore(config.metrics_path, config.settings.metrics, clock)
         around = world or _world(config, watch, places)
-        sights = _sights(database, logs, metrics, lambda: around().config, clock)
+        guard = _guard(config, database, read_host or HostLoad(config.state_dir, clock).read)
+        redactor = _redactor(config, watch)
+        sights = _sights(database, logs, metrics, around, redactor, clock)
         try:
-            app = _app(config, database, watch, around, sights, wake_worker, clock, new_id)
-            yield Opened(app, config, database, logs, metrics)
+            app = _app(config, database, watch, around, sights, guard, redactor, wake_worker, clock, new_id)
+            yield Opened(app, config, database, logs, metrics, guard)
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await providers.close(places)
@@ -147,6 +154,8 @@ def _app(
     watch: Watch,
     world: Callable[[], World],
     sights: Sights,
+    guard: HostGuard,
+    redactor: Callable[[], Redactor],
     wake_worker: Callable[[], None],
     clock: Clock,
     new_id: NewId,
@@ -167,36 +176,63 @@ def _app(
         tools=registry,
         world=world,
         rules=lambda: Rules(policy(), allowance, approval_terms),
-        ledger=Ledger(database, Callers(reputation=config.settings.reputation), this_process()),
+        ledger=Ledger(database, Callers(reputation=config.settings.reputation), this_process(), guard),
         deployments=deployments,
         approvals=StoredApprovals(database),
         trail=StoredTrail(database),
         accounts=StoredAccounts(database, lambda: allowance),
         journal=deployments,
         sights=sights,
-        redactor=_redactor(config, watch),
+        redactor=redactor,
         clock=clock,
         new_id=new_id,
         wake_worker=wake_worker,
     )
 
 
-def _sights(database: Database, logs: LogStore, metrics: MetricStore, configured: Callable[[], Config], clock: Clock) -> Sights:
+def _guard(config: Config, database: Database, read_host: ReadHost) -> HostGuard:
+    settings = config.settings
+    return HostGuard(
+        database, socket.gethostname(), read_host, enabled=settings.guard.enabled, elsewhere=settings.worker == "external"
+    )
+
+
+def _sights(
+    database: Database,
+    logs: LogStore,
+    metrics: MetricStore,
+    world: Callable[[], World],
+    redactor: Callable[[], Redactor],
+    clock: Clock,
+) -> Sights:
     """What can be looked at; nothing is opened before somebody looks."""
+
+    def configured() -> Config:
+        return world().config
+
     return Sights(
-        logs=Logs(logs, configured),
+        logs=Logs(logs, configured, lambda: redactor().text),
         metrics=Metrics(metrics, configured),
         health=Health(database, configured, clock),
-        load=Loads(database, configured, clock),
+        load=Loads(database, configured, lambda: world().providers, socket.gethostname(), clock),
+        alerts=Alerts(database, clock),
     )
 
 
 def _world(config: Config, watch: Watch, places: Mapping[str, Provider]) -> Callable[[], World]:
-    def read() -> World:
-        bindings = read_bindings(config.config_dir)
-        return World(config.model_copy(update={"bindings": bindings}), places)
+    where = config.config_dir
+    services = LastGood(where / "services", ".toml", lambda: read_bindings(where), watch=watch)
+    inventory = LastGood(where / "inventory", ".toml", lambda: read_inventory(where), watch=watch)
+    world: World | None = None
 
-    return LastGood(config.config_dir / "services", ".toml", read, watch=watch)
+    def present() -> World:
+        nonlocal world
+        bindings, declared = services(), inventory()
+        if world is None or world.config.bindings is not bindings or world.config.declared is not declared:
+            world = World(config.model_copy(update={"bindings": bindings, "declared": declared}), places)
+        return world
+
+    return present
 
 
 def _redactor(config: Config, watch: Watch) -> Callable[[], Redactor]:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from ops_mcp.domain.calls import Cost, Verdict
 from ops_mcp.domain.identity import Effect
 from ops_mcp.domain.places import NAME_PATTERN
-from ops_mcp.domain.releases import DeploymentId, Plan
+from ops_mcp.domain.releases import Applied, DeploymentId, Plan
 from ops_mcp.observing import Observation
 from ops_mcp.ports import Ops
 from ops_mcp.values import Json, JsonObject, Value, digest
@@ -24,6 +24,7 @@ class Target(Value):
     service: str | None = None
     deployment: str | None = None
     approval: str | None = None
+    alert: str | None = None
     to: str | None = None
 
 
@@ -62,10 +63,12 @@ class Result(Value):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a change's `finish` is told: the deployment it works on. `plan` is absent when an idempotency key was repeated."""
+    """What a change's `finish` is told: the deployment it works on, or what came of its writes. `plan` is absent when an
+    idempotency key was repeated."""
 
     deployment: DeploymentId | None
     plan: Plan | None = None
+    applied: Applied | None = None
 
 
 A = TypeVar("A", bound=Args)
@@ -85,9 +88,9 @@ class Tool(Generic[A, R]):
     """A tool as the registry holds it.
 
     A read has `read`; a record has `record`, which returns what is to be kept; a change has `plan` (read-only, returns the
-    plan), `finish` (after the commit: waits within the deadline and returns the result) and `planned` (the result of a dry run). `reply_tokens` is the most its reply can come to.
-    `answers_when_down` marks the reads that still answer, unrecorded, when the ledger cannot be written. `recovers` marks the
-    change that may be the exempt way back (`rollback`).
+    plan), `finish` (after the commit: waits within the deadline and returns the result) and `planned` (the result of a dry
+    run). `reply_tokens` is the most its reply can come to. `answers_when_down` marks the reads that still answer, unrecorded,
+    when the ledger cannot be written. `recovers` marks the change that may be the exempt way back (`rollback`).
     """
 
     name: str

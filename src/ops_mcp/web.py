@@ -5,7 +5,7 @@ import ipaddress
 import json
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -51,8 +51,16 @@ class Credentials(Protocol):
         ...
 
 
-def application(server: Server[Any], http: Http, credentials: Credentials, *, ready: Callable[[], Awaitable[bool]]) -> Starlette:
-    """The ASGI application: `/mcp` behind a bearer token, `/health` and `/ready` open and minimal, nothing else."""
+def application(
+    server: Server[Any],
+    http: Http,
+    credentials: Credentials,
+    *,
+    ready: Callable[[], Awaitable[bool]],
+    beside: Mapping[str, ASGIApp] | None = None,
+) -> Starlette:
+    """The ASGI application: `/mcp` behind a bearer token, `/health` and `/ready` open and minimal, and what is posted `beside`,
+    by its path, which looks at its own tokens; nothing else."""
     sessions = StreamableHTTPSessionManager(
         server, security_settings=_allowed(http), max_request_body_size=http.max_body_bytes, max_sessions=1000
     )
@@ -74,6 +82,7 @@ def application(server: Server[Any], http: Http, credentials: Credentials, *, re
             Route(PATH, endpoint=_Named(security, _Door(mcp, credentials))),
             Route("/health", endpoint=answer_health, methods=["GET"]),
             Route("/ready", endpoint=answer_ready, methods=["GET"]),
+            *(Route(path, endpoint=_Named(security, inner), methods=["POST"]) for path, inner in (beside or {}).items()),
         ],
         lifespan=lifespan,
     )
@@ -177,7 +186,7 @@ class _Door:
         self._credentials = credentials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = _bearer(scope)
+        token = bearer(scope)
         try:
             is_known = token is not None and await self._credentials.known(token)
         except OpsError as error:
@@ -206,17 +215,23 @@ class _Sane:
         if scope["method"] != "POST":
             await self._inner(scope, receive, send)
             return
-        body: bytes | None = None
-        with anyio.move_on_after(BODY_SECONDS) as deadline:
-            body = await _body(receive, self._max_bytes)
-        if deadline.cancelled_caught:
-            await Response("Request body took too long", status_code=408)(scope, receive, send)
-        elif body is None:
-            await Response("Request body too large", status_code=413)(scope, receive, send)
+        body = await read_body(receive, self._max_bytes)
+        if isinstance(body, Response):
+            await body(scope, receive, send)
         elif not _is_json(body):
             await _parse_error()(scope, receive, send)
         else:
             await self._inner(scope, _replayed(body, receive), send)
+
+
+async def read_body(receive: Receive, max_bytes: int) -> bytes | Response:
+    """The whole body, or what to answer where it is too large or comes too slowly."""
+    body: bytes | None = None
+    with anyio.move_on_after(BODY_SECONDS) as deadline:
+        body = await _body(receive, max_bytes)
+    if deadline.cancelled_caught:
+        return Response("Request body took too long", status_code=408)
+    return Response("Request body too large", status_code=413) if body is None else body
 
 
 async def _body(receive: Receive, max_bytes: int) -> bytes | None:
@@ -256,7 +271,8 @@ def _parse_error() -> Response:
     return Response(line, status_code=400, media_type="application/json")
 
 
-def _bearer(scope: Scope) -> Token | None:
+def bearer(scope: Scope) -> Token | None:
+    """The one bearer token that the request carries, if it is one and no more."""
     values = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(values) != 1:
         return None

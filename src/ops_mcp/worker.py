@@ -18,7 +18,7 @@ import psutil
 from ops_mcp import __version__
 from ops_mcp.app import App
 from ops_mcp.call import call
-from ops_mcp.config import Config, load
+from ops_mcp.config import Config, load, read_inventory
 from ops_mcp.domain.calls import ApprovalId
 from ops_mcp.domain.identity import AgentName, Client, OnBehalf
 from ops_mcp.domain.outcomes import Refused
@@ -67,16 +67,24 @@ def ensure_worker(config: Config, *, environ: Mapping[str, str]) -> bool:
 async def keep_worker(config: Config, *, every_seconds: float = 5.0) -> None:
     """Start a worker whenever there is work and none is alive: after a kill, a crash, or a restart of the host.
 
-    The ledger's growth is work where it is anchored, since calls that begin no operation make it grow as well.
+    The ledger's growth is work where it is anchored, since calls that begin no operation make it grow as well; so is an
+    inventory with something to probe.
     """
     terms = config.settings.ledger
     wake = waker(config)
     while True:
         path = config.database_path
-        if leases.work_waits(path) or anchors.waits(path, terms.anchors, every=terms.anchor_every):
+        if leases.work_waits(path) or anchors.waits(path, terms.anchors, every=terms.anchor_every) or _is_watching(config):
             wake()
         # A worker that was just started needs a moment until it holds the lease.
         await anyio.sleep(every_seconds)
+
+
+def _is_watching(config: Config) -> bool:
+    try:
+        return any(thing.probes for thing in read_inventory(config.config_dir))
+    except OpsError:  # the servers say what is wrong with it
+        return False
 
 
 def refuse_other_worker(config: Config) -> None:
@@ -105,6 +113,7 @@ async def work_inside(opened: Opened) -> None:
 def main() -> int:
     """The detached worker's entry: everything it needs is in its environment and the configuration that this names."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for every probe of every service
     try:
         config = load(os.environ)
         anyio.run(_work_until_told, config)
@@ -166,6 +175,7 @@ def desk_of(opened: Opened, rhythm: Rhythm) -> Desk:
         ),
         rounds=partial(rounds, opened),
         busy=busy,
+        delay=lambda operation: opened.guard.dispatch_delay(operation.deployment, app.clock()),
         rhythm=rhythm,
     )
 

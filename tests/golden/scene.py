@@ -12,6 +12,9 @@ from mcp import Client as McpClient
 from mcp import MCPError
 from mcp.types import CallToolResult
 
+from ops_mcp.alerting.alerts import Alert
+from ops_mcp.alerting.rules import Rule
+from ops_mcp.alerting.severity import Severity
 from ops_mcp.call import call
 from ops_mcp.domain.calls import ApprovalId
 from ops_mcp.domain.identity import AgentName, Client, Credential, Level, NoToken, Token
@@ -20,7 +23,8 @@ from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Deployment, DeploymentState, HealthVerdict
 from ops_mcp.operator.verbs import Kill, RevokeAgent, SetAgent
 from ops_mcp.server import build
-from ops_mcp.store import approvals, deployments
+from ops_mcp.store import alerts, approvals, deployments
+from ops_mcp.store.alerts import rules
 from ops_mcp.store.database import Transaction
 from ops_mcp.store.people import stored_approval
 from ops_mcp.values import Json, JsonObject, Secret
@@ -53,7 +57,7 @@ approval = "never"
 CEILINGS = (Level.sandbox, Level.staging, Level.prod_low, Level.prod)
 SCORES = (50, 100, 140, 170)
 ROOMY: dict[str, Any] = {
-    "toolsets": ["core", "observe", "places"],
+    "toolsets": ["core", "observe", "alerts", "places"],
     "budgets": {"read": {}, "work": {}, "recovery": {}, "anonymous": {}, "everyone": {}},
     "rates": {name: {"per_minute": 1_000_000, "burst": 100_000} for name in ("read", "record", "change", "destroy")},
     "approvals": {"open_per_agent": 10_000, "answer_minutes": 600_000},
@@ -164,6 +168,30 @@ class Scene:
 
     async def _edit(self, id: str, edit: Any) -> Deployment:
         return await self.home.database.write(lambda tx: deployments.change(tx, id, edit))
+
+    async def rule(self, place: str, name: str) -> None:
+        """An alert rule of that name in the place's environment, unless there is one."""
+        _, environment = PLACES[place]
+        rule = Rule(name=name, environment=EnvironmentName(environment), expression="up == 0")
+
+        def unit(tx: Transaction) -> None:
+            if alerts.rule_in(tx, rule.environment, rule.name) is None:
+                rules.put(tx, rule, by="setter", at=self.home.now[0])
+
+        await self.home.database.write(unit)
+
+    async def alert(self, place: str) -> str:
+        """The id of an alert that fires for the place's service, as somebody outside reported it."""
+        service, environment = PLACES[place]
+        labels = (("alertname", "Outside"), ("environment", environment), ("service", service))
+        at = self.home.now[0]
+        reported = Alert(
+            fingerprint=f"fp-{place}", name="Outside", environment=EnvironmentName(environment), service=service,
+            severity=Severity.high, labels=labels, began_at=at, starts_at=at, source="elsewhere",
+        )  # fmt: skip
+        await self.home.database.write(lambda tx: alerts.receive(tx, [reported], at=at))
+        found = await alerts.open_alerts(self.home.database)
+        return next(life.id for life in found if life.alert.fingerprint == f"fp-{place}")
 
     async def somebodys_request(self, place: str) -> str:
         """A request for approval that `setter` made for a place."""

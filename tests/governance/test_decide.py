@@ -13,7 +13,7 @@ from ops_mcp.domain.places import ApprovalRule, EnvironmentName, ServiceName
 from ops_mcp.errors import Code
 from ops_mcp.governance.budgets import Limit, Limits, windows_for
 from ops_mcp.governance.decide import ALLOWED, RULES, decide
-from ops_mcp.governance.history import GuardLevel, History, RateState, Window
+from ops_mcp.governance.history import GuardLevel, History, Loaded, RateState, Window
 from ops_mcp.values import JsonObject
 from tests.governance.world import ACTIONS, EFFECTS, NOON, SHIPPED_POLICY, agent, call, environment, history, policy_with
 
@@ -116,7 +116,7 @@ def test_recovery_is_refused_below_the_environments_tier_and_allowed_at_it() -> 
 def test_recovery_passes_guard_and_approval_but_not_its_own_empty_budget() -> None:
     recovery = call("rollback", Tier.prod, recovery=True)
 
-    assert verdict(recovery, history(guard=GuardLevel.emergency, phase="commit")) is ALLOWED
+    assert verdict(recovery, history(guard=Loaded(GuardLevel.emergency), phase="commit")) is ALLOWED
     assert verdict(recovery, history(windows=empty_windows())).code is Code.over_budget
 
 
@@ -132,11 +132,34 @@ def test_recovery_passes_guard_and_approval_but_not_its_own_empty_budget() -> No
     ],
 )
 def test_the_guard_blocks_from_critical_and_notes_a_warning(level: GuardLevel, expected: Answer | None) -> None:
-    said = verdict(call(), history(guard=level))
+    said = verdict(call(), history(guard=Loaded(level)))
 
     assert [finding.answer for finding in said.findings if finding.rule == "guard"] == ([expected] if expected else [])
     assert said.answer is (Answer.deny if expected is Answer.deny else Answer.allow)
-    assert verdict(call("alert_rule_set"), history(guard=level)) is ALLOWED
+    assert verdict(call("alert_rule_set"), history(guard=Loaded(level))) is ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("level", "in_flight", "incident", "allowed"),
+    [
+        (GuardLevel.info, 499, False, True),
+        (GuardLevel.info, 500, False, False),
+        (GuardLevel.info, 500, True, True),
+        (GuardLevel.warn, 199, False, True),
+        (GuardLevel.warn, 200, False, False),
+        (GuardLevel.warn, 200, True, True),
+        (GuardLevel.critical, 0, True, False),
+        (GuardLevel.emergency, 0, True, False),
+        (GuardLevel.not_applicable, 1_000_000, False, True),
+    ],
+)
+def test_only_so_many_changes_are_in_flight_but_for_those_of_an_incident(
+    level: GuardLevel, in_flight: int, incident: bool, allowed: bool
+) -> None:
+    known = history(guard=Loaded(level, in_flight=in_flight, incident=incident))
+
+    assert (verdict(call(), known).answer is Answer.allow) is allowed
+    assert verdict(call("rollback", recovery=True), known) is ALLOWED
 
 
 def test_anonymous_may_change_the_sample_in_the_sandbox_and_nothing_else() -> None:
@@ -243,11 +266,12 @@ def test_a_grant_answers_both_the_level_and_the_environments_rule() -> None:
 
 
 def test_a_grant_lifts_no_refusal() -> None:
-    stopped = history(phase="commit", approval=granted(), guard=GuardLevel.critical)
+    stopped = history(phase="commit", approval=granted(), guard=Loaded(GuardLevel.critical))
 
     assert verdict(call(tier=Tier.prod), stopped).answer is Answer.deny
     assert (
-        verdict(call(tier=Tier.prod), stopped._replace(guard=GuardLevel.info, caller=agent(Level.staging))).answer is Answer.deny
+        verdict(call(tier=Tier.prod), stopped._replace(guard=Loaded(GuardLevel.info), caller=agent(Level.staging))).answer
+        is Answer.deny
     )
 
 
@@ -323,7 +347,7 @@ histories = st.builds(
     rate=st.builds(RateState, st.floats(0, 5), st.just(60.0), st.just(5)),
     freeze=st.none() | st.just(FREEZE),
     everyone_killed=st.booleans(),
-    guard=st.sampled_from(GuardLevel),
+    guard=st.builds(Loaded, st.sampled_from(GuardLevel), in_flight=st.sampled_from([0, 600])),
     approval=st.none() | st.builds(granted, tiers),
 )
 checked = settings(max_examples=100, deadline=None)

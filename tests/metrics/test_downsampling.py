@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops_mcp.metrics.downsampling import bucketed, chosen_step, reduced
+from ops_mcp.metrics.downsampling import STRETCH_MS, bucketed, chosen_step, reduced, thinned, thinning_said
+from ops_mcp.metrics.series import STALE, is_stale
 
 STEPS = [
     (0, 1_000, 1_000),  # a second of two points
@@ -69,3 +70,53 @@ def test_a_stretch_that_begins_in_the_middle_of_a_step_is_one_more_and_still_not
 def test_no_samples_are_no_buckets() -> None:
     assert reduced([], [], at_most=10).buckets == ()
     assert list(bucketed([], [], 1_000)) == []
+
+
+samples = st.lists(st.tuples(st.integers(1, 90_000), st.floats(-1e9, 1e9) | st.just(math.nan)), min_size=1, max_size=200)
+
+
+@given(samples)
+def test_of_thinned_samples_each_was_there_and_the_first_last_least_and_most_of_every_stretch_stay(
+    steps: list[tuple[int, float]],
+) -> None:
+    times, values, moment = [], [], 1_700_000_000_000
+    for wait, value in steps:
+        moment += wait
+        times.append(moment)
+        values.append(value)
+    kept = dict(zip(*thinned(times, values), strict=True))
+    assert list(kept) == sorted(kept)
+    assert all(repr(value) == repr(values[times.index(at)]) for at, value in kept.items())
+    for stretch in {at // STRETCH_MS for at in times}:
+        inside = {at: value for at, value in zip(times, values, strict=True) if at // STRETCH_MS == stretch}
+        left = {at: value for at, value in kept.items() if at // STRETCH_MS == stretch}
+        numbers = [value for value in inside.values() if not math.isnan(value)]
+        assert {min(inside), max(inside)} <= set(left)
+        assert sum(math.isnan(value) for value in left.values()) == len(inside) - len(numbers)
+        if numbers:
+            finite = [value for value in left.values() if not math.isnan(value)]
+            assert (min(finite), max(finite)) == (min(numbers), max(numbers))
+            assert len(finite) <= 6
+
+
+def test_a_counter_that_is_reset_once_in_a_stretch_keeps_its_growth() -> None:
+    times = list(range(0, 300_000, 15_000))
+    values = [float(n) for n in range(12)] + [float(3 + 5 * n) for n in range(8)]
+    kept_times, kept = thinned(times, values)
+    assert kept == [0.0, 11.0, 3.0, 38.0]
+    assert kept_times == [0, 11 * 15_000, 12 * 15_000, 19 * 15_000]
+
+
+def test_the_marker_of_an_end_is_never_thinned_out() -> None:
+    times = list(range(0, 300_000, 15_000))
+    values = [1.0] * 20
+    values[7] = STALE
+    kept_times, kept = thinned(times, values)
+    assert is_stale(kept[kept_times.index(7 * 15_000)])
+
+
+def test_what_thinning_out_means_is_said_of_answers_that_read_so_far_back() -> None:
+    assert thinning_said(2_000, 2_000) == ""
+    assert "before about 1970-01-01T00:00+00:00 are thinned out: of every 5m the first, least, most and last" in thinning_said(
+        0, 1
+    )

@@ -1,5 +1,6 @@
 """The worker's loop over the fake place: it takes up what is committed, outlives crashes, and leaves when idle or told."""
 
+import itertools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,14 +10,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ops_mcp.domain.releases import Deployment, Operation
+from ops_mcp.deploying.plans import Asked, Place, deploy_plan
+from ops_mcp.domain.releases import Content, Deployment, Operation
 from ops_mcp.errors import Conflict, InProgress, Unavailable
 from ops_mcp.operations.loop import Desk, Rhythm, acquire, work
 from ops_mcp.operations.parts import Parts, Reins
 from ops_mcp.store import leases
 from ops_mcp.store.database import Transaction
 from ops_mcp.store.leases import Claim
-from tests.operations.fakes import World, claim_of, open_world
+from tests.operations.fakes import BINDING, World, claim_of, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -152,3 +154,23 @@ async def test_a_database_that_cannot_be_written_for_a_while_costs_no_operation_
         assert await until_final(world, "dep_1") == "healthy"
     assert settled.states == ["dep_1 healthy"]
     assert world.provider.effects == ["start dep_1 v1"]
+
+
+@pytest.mark.parametrize("load", [0.0, 0.1])
+async def test_on_a_loaded_host_a_tenth_of_a_second_lies_between_two_operations(world: World, load: float) -> None:
+    asked, nothing = Asked(tool="deploy", agent="ada", arguments={}), Place(None, None, None)
+    for service in ("web", "docs", "shop"):
+        binding = BINDING.evolve(service=service)
+        await world.commit(deploy_plan(asked, content=Content(identity="v1"), binding=binding, place=nothing))
+
+    async def delay(_: Operation) -> float:
+        return load
+
+    async with working(replace(desk(world), delay=delay), Reins()):
+        for number in (1, 2, 3):
+            await until_final(world, f"dep_{number}")
+    rows = await world.database.fetch("SELECT MIN(at) FROM steps GROUP BY operation ORDER BY MIN(at)")
+    begun = [datetime.fromisoformat(row[0]) for row in rows]
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(begun)]
+    assert len(gaps) == 2
+    assert min(gaps) >= load if load else max(gaps) < 0.1, gaps

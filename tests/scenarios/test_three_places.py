@@ -73,6 +73,7 @@ def configure(world: World, repository: Path, api: str, ports: dict[str, int]) -
         },
         "meters": {"vercel": {"request": 10, "build_minute": 4000, "most_build_minutes": 5, "most_requests": 1000}},
         "reputation": False,
+        "guard": {"enabled": False},  # other tests load this host meanwhile
     }
     (world.config / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
     source = str(repository)

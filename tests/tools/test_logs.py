@@ -53,12 +53,16 @@ async def test_lines_are_told_newest_first_with_what_is_known_of_them(tmp_path: 
         id = await deploy(home, agent)
         place.lines += [line("ERROR old", minutes_ago=2), LogLine(at=None, severity=Severity.unknown, text="new")]
         assert await search(home, agent) == {
+            "source": "place",
             "deployment": id,
             "lines": [
                 {"severity": "unknown", "origin": "", "untrusted_text": "new"},
                 {"at": "2026-11-20T12:08:00Z", "severity": "error", "origin": "stdout", "untrusted_text": "ERROR old"},
             ],
+            "matched": 2,
+            "counted": True,
             "cut": False,
+            "note": "Nothing of it is collected yet: these are its place's own lines.",
         }
 
 

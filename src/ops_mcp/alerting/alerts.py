@@ -25,7 +25,7 @@ class Alert(Value):
     fingerprint: str
     name: str
     environment: EnvironmentName
-    service: str | None
+    service: str | None = None
     severity: Severity
     labels: Labels
     annotations: Labels = ()

@@ -17,9 +17,9 @@ from ops_mcp.alerting.alerts import Alert, service_in, shown
 from ops_mcp.alerting.labels import ALERTNAME, ENVIRONMENT, SERVICE, SEVERITY, fingerprint, is_label_name, labels_of
 from ops_mcp.alerting.numbers import go_float
 from ops_mcp.alerting.plain import plain
-from ops_mcp.alerting.rules import Name, Rule, refused
-from ops_mcp.alerting.severity import AnySeverity, Severity, severity_of
-from ops_mcp.domain.places import NAME_PATTERN, EnvironmentName
+from ops_mcp.alerting.rules import Rule, refused
+from ops_mcp.alerting.settings import Source
+from ops_mcp.alerting.severity import severity_of
 from ops_mcp.errors import InvalidArguments
 from ops_mcp.values import Value
 
@@ -32,20 +32,6 @@ MOST_NOTES = 5
 ENDED = frozenset({"ok", "resolved", "recovered", "healthy", "up", "normal", "inactive"})
 OPEN = frozenset({"firing", "alerting", "alert", "active", "problem", "down", "unhealthy", "degraded", "failing", "failed"})
 """Words that the plain form's `status` may be, besides every word for a severity, which means open too."""
-
-
-class Source(Value):
-    """Somebody outside who may report alerts, known by a token of its own.
-
-    `severity` and `channels` are for alerts that no rule claims and that do not say. A firing alert that is not sent again within
-    `ends_after_seconds` counts as ended; without it, only the source ends its alerts.
-    """
-
-    name: Name
-    environment: EnvironmentName = Field(pattern=NAME_PATTERN)
-    severity: AnySeverity = Severity.medium
-    channels: tuple[Name, ...] = Field(default=(), max_length=16)
-    ends_after_seconds: float | None = Field(default=None, ge=60, le=30 * 86_400)
 
 
 class Inbound(NamedTuple):

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from ops_mcp.alerting.alerts import Alert
 from ops_mcp.alerting.labels import ENVIRONMENT, Labels
 from ops_mcp.alerting.matchers import Matcher, MatchesPattern, all_hold, match_anything
+from ops_mcp.alerting.settings import Inhibition
 from ops_mcp.domain.places import NAME_PATTERN, EnvironmentName
 from ops_mcp.errors import Conflict, InvalidArguments
 from ops_mcp.values import Value
@@ -64,18 +65,6 @@ class Acknowledgement(Value):
     def covers(self, alert: Alert, at: datetime) -> bool:
         same = self.fingerprint == alert.fingerprint and self.starts_at == alert.starts_at
         return same and (self.until is None or at < self.until)
-
-
-class Inhibition(Value):
-    """While an alert that `source` matches fires, nobody is told of those that `target` matches and whose `equal` labels agree.
-
-    The environment always has to agree. A missing label is an empty one. An alert that both sides match is inhibited by none that
-    both sides match, so that no two of them silence each other.
-    """
-
-    source: tuple[Matcher, ...] = Field(min_length=1, max_length=20)
-    target: tuple[Matcher, ...] = Field(min_length=1, max_length=20)
-    equal: tuple[str, ...] = Field(default=(), max_length=20)
 
 
 class How(StrEnum):

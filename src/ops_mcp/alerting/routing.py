@@ -18,43 +18,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from pydantic import Field, field_validator
-
 from ops_mcp.alerting.alerts import Alert
-from ops_mcp.alerting.labels import ALERTNAME, ENVIRONMENT, SERVICE, Labels, is_label_name, labels_of, value_of
+from ops_mcp.alerting.labels import ENVIRONMENT, Labels, labels_of, value_of
 from ops_mcp.alerting.matchers import MatchesPattern
-from ops_mcp.alerting.muting import Acknowledgement, Inhibition, Muting, Silence
-from ops_mcp.values import Value, digest
+from ops_mcp.alerting.muting import Acknowledgement, Muting, Silence
+from ops_mcp.alerting.settings import Inhibition, Route, Routes
+from ops_mcp.values import digest
 
 MOST_LISTED = 100
 MOST_FROM_ONE_SOURCE = 2_000
-
-
-class Route(Value):
-    """How alerts reach one channel. Times are in seconds; with `send_resolved` off, ends are noted and not told."""
-
-    group_by: tuple[str, ...] = Field(default=(ALERTNAME, SERVICE), max_length=16)
-    group_wait_seconds: float = Field(default=30, ge=0, le=3_600)
-    group_interval_seconds: float = Field(default=300, ge=1, le=86_400)
-    repeat_interval_seconds: float = Field(default=4 * 3_600, ge=60, le=30 * 86_400)
-    send_resolved: bool = True
-
-    @field_validator("group_by")
-    @classmethod
-    def _are_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(map(is_label_name, names)):
-            raise ValueError("must be label names")
-        return names
-
-
-class Routes(Value):
-    """The route of each channel that has one of its own, and that of all others."""
-
-    default: Route = Route()
-    channels: dict[str, Route] = {}
-
-    def of(self, channel: str) -> Route:
-        return self.channels.get(channel, self.default)
 
 
 class Mutings(NamedTuple):

@@ -17,11 +17,12 @@ from ops_mcp.errors import Code, DeadlineExceeded, OpsError, Problem
 
 COMMANDS = {
     "serve": "serving", "init": "begin", "doctor": "doctor", "status": "status", "connect": "connect",
-    "service": "services", "secret": "secret",
+    "service": "services", "inventory": "inventory", "secret": "secret",
     "operator": "people", "agent": "people", "budget": "budget",
     "approvals": "approving", "approve": "approving", "deny": "approving",
+    "alerts": "alerts", "metrics": "metrics", "top": "metrics",
     "freeze": "halting", "unfreeze": "halting", "kill": "halting", "unkill": "halting",
-    "audit": "audit", "policy": "policy", "db": "db", "worker": "worker",
+    "outbox": "outbox", "figures": "figures", "audit": "audit", "policy": "policy", "db": "db", "worker": "worker",
     "completion": "shell", "version": "shell",
 }  # fmt: skip
 """Every command and the module of this room that has it, in the order of the help."""

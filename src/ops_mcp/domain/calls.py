@@ -46,7 +46,7 @@ class Call(Value):
     rollback to the last healthy release while the current one is failing or unverified. `always_reachable` marks the reads
     that stay reachable when the read budget is empty. `target_owner` and `target_open` tell whose deployment the call points at
     and whether it still runs; from them the admission derives `own_work`. `metered_micros` is the part of the ceiling's money
-    that the provider's meter settles.
+    that the provider's meter settles. `on_host` is set for changes to what runs on a host of ours.
     """
 
     id: CallId
@@ -65,6 +65,7 @@ class Call(Value):
     always_reachable: bool = False
     own_work: bool = False
     recovery: bool = False
+    on_host: bool = False
     sample_only: bool = False
     dry_run: bool = False
     idempotency_key: str | None = None

@@ -212,7 +212,65 @@ class RequestCancel(Value):
     deployment: DeploymentId
 
 
-Write = RequestCancel
+class SetRule(Value):
+    """Store an alert rule (`alerting.rules.Rule`) in place of the content that `replaces` names: a digest, or `nothing`."""
+
+    write: Literal["set_rule"] = "set_rule"
+    rule: JsonObject
+    replaces: str
+
+
+class DeleteRule(Value):
+    """Delete an alert rule with exactly this content, and end its alerts."""
+
+    write: Literal["delete_rule"] = "delete_rule"
+    name: str
+    replaces: str
+
+
+class AcknowledgeAlert(Value):
+    """Note that the plan's agent has an alert in hand, for so long or until it ends."""
+
+    write: Literal["acknowledge_alert"] = "acknowledge_alert"
+    alert: str
+    seconds: float | None = None
+    false_positive: bool = False
+
+
+class BeginSilence(Value):
+    """Tell nobody of alerts that all `matchers` hold for, from the commit on."""
+
+    write: Literal["begin_silence"] = "begin_silence"
+    matchers: tuple[str, ...]
+    seconds: float
+    comment: str = ""
+
+
+class EndSilence(Value):
+    write: Literal["end_silence"] = "end_silence"
+    silence: str
+
+
+AlertWrite: TypeAlias = SetRule | DeleteRule | AcknowledgeAlert | BeginSilence | EndSilence
+Write: TypeAlias = Annotated[RequestCancel | AlertWrite, Field(discriminator="write")]
+
+
+class Written(Value):
+    """One write that was done: what, the id that it goes by, and the digest of what is there now."""
+
+    what: str
+    id: str
+    current: str = ""
+    until: datetime | None = None
+
+
+class Applied(Value):
+    """What a plan's own rows came to: the result of the call, bound to its key in the same transaction."""
+
+    dry_run: bool = False
+    done: str = ""
+    written: tuple[Written, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Plan(Value):

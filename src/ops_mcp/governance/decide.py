@@ -9,6 +9,7 @@ from ops_mcp.domain.places import ApprovalRule
 from ops_mcp.errors import Problem
 from ops_mcp.governance import budgets, rates, refusals
 from ops_mcp.governance.history import GuardLevel, History
+from ops_mcp.governance.load import CONCURRENCY
 from ops_mcp.governance.policy import Policy, Ruling
 
 
@@ -88,13 +89,19 @@ def anonymous_sample(asked: Question) -> Finding | None:
 
 
 def guard(asked: Question) -> Finding | None:
-    """CRITICAL, EMERGENCY and a reading that failed block what alters a runtime; WARN is allowed and noted."""
-    level = asked.history.guard
-    if level in _QUIET or not _is_held_up(asked.call):
+    """CRITICAL, EMERGENCY and a reading that failed block what alters a runtime; below them only so much may be in flight at
+    once, but for what belongs to an incident. WARN is noted."""
+    load = asked.history.guard
+    most = CONCURRENCY[load.level]
+    if most is None or not _is_held_up(asked.call):
         return None
-    if level is GuardLevel.warn:
+    if load.level not in _PASSING:
+        return _deny("guard", f"load level {load.level.value}", refusals.guard_blocked(load))
+    if load.in_flight >= most and not load.incident:
+        return _deny("guard", f"{load.in_flight} changes in flight of {most}", refusals.guard_crowded(load, most))
+    if load.level is GuardLevel.warn:
         return Finding(rule="guard", answer=Answer.allow, reason="the host is at load level WARN")
-    return _deny("guard", f"load level {level.value}", refusals.guard_blocked(level))
+    return None
 
 
 def rate(asked: Question) -> Finding | None:
@@ -139,7 +146,7 @@ def approval(asked: Question) -> Finding | None:
 RULES: tuple[Rule, ...] = (known_caller, kill_switch, freeze, permission, anonymous_sample, guard, rate, budget, approval)
 """In the order that breaks ties."""
 
-_QUIET = frozenset({GuardLevel.info, GuardLevel.not_applicable})
+_PASSING = frozenset({GuardLevel.info, GuardLevel.warn})
 _STRICTNESS = {Answer.allow: 0, Answer.ask: 1, Answer.deny: 2}
 
 

@@ -49,12 +49,27 @@ class RateState(NamedTuple):
     burst: int
 
 
+class Loaded(NamedTuple):
+    """The load guard's word on the host of one change: the level, since when, and the measure (with its percentage) that it is
+    for. `in_flight` counts changes there that belong to no incident; `incident` says that this one does."""
+
+    level: GuardLevel
+    since: datetime | None = None
+    measure: str = ""
+    percent: float | None = None
+    in_flight: int = 0
+    incident: bool = False
+
+
+UNGUARDED = Loaded(GuardLevel.not_applicable)
+"""Where there is no host of ours whose load could concern a call."""
+
+
 class History(NamedTuple):
     """`phase` is `admit` for every call and `commit` when a plan is about to become real; approval is judged at commit.
 
     `freeze` is the one that covers the call's environment, if any. `approval` is the granted, unexpired one bound to this
     plan's digest. `open_approvals` counts the agent's pending requests.
-
     """
 
     caller: Caller
@@ -64,6 +79,6 @@ class History(NamedTuple):
     rate: RateState
     freeze: Freeze | None = None
     everyone_killed: bool = False
-    guard: GuardLevel = GuardLevel.not_applicable
+    guard: Loaded = UNGUARDED
     approval: Approval | None = None
     open_approvals: int = 0

@@ -5,11 +5,15 @@ from ops_mcp.domain.identity import Agent, Anonymous, Caller, Level, Risk, Syste
 from ops_mcp.domain.places import Environment
 from ops_mcp.errors import Code, Problem
 from ops_mcp.governance.budgets import EVERYONE, Excess
-from ops_mcp.governance.history import GuardLevel, History, RateState
+from ops_mcp.governance.history import GuardLevel, History, Loaded, RateState
 from ops_mcp.governance.policy import Ruling
 from ops_mcp.governance.rates import seconds_until_next
 from ops_mcp.governance.reputation import RANKS, level_in_force, missing_for_next
 from ops_mcp.governance.requests import CEILING_TIERS, TIER_RANKS
+from ops_mcp.values import Json
+
+GUARD_RETRY_SECONDS = 20.0
+"""Within the minute for which a reading counts, so that an agent that tries again is itself what sees the load drop."""
 
 _CURRENCIES = {"calls": "calls", "tokens": "tokens", "usd_micros": "micro-dollars"}
 
@@ -90,19 +94,34 @@ def sample_only() -> Problem:
     )
 
 
-def guard_blocked(level: GuardLevel) -> Problem:
+def guard_blocked(load: Loaded) -> Problem:
+    since = f" since {load.since:%Y-%m-%d %H:%M:%S} UTC" if load.since else ""
+    what = load.measure or "load"
     why = (
-        "the load of the host where the service runs is not known"
-        if level is GuardLevel.unknown
-        else f"the host where the service runs is at load level {level.value.upper()}"
+        f"the {what} of the host where the service runs is not known{since}"
+        if load.level is GuardLevel.unknown or load.percent is None
+        else f"the host where the service runs is at load level {load.level.value.upper()}{since}: {what} at {load.percent:.1f} %"
     )
     return Problem(
         code=Code.guard_blocked,
         message=f"Changes wait because {why}.",
-        hint="Try again when the load has dropped below CRITICAL; `health` shows it. Going back to the last healthy release "
-        "while the current one is failing is not held up by this.",
+        hint="Try again when the load has dropped below CRITICAL and stayed there for a minute; `whoami` shows it. Going back to "
+        "the last healthy release while the current one is failing is not held up by this.",
         retryable=True,
-        retry_after_seconds=60.0,
+        retry_after_seconds=GUARD_RETRY_SECONDS,
+        details=_load_details(load),
+    )
+
+
+def guard_crowded(load: Loaded, most: int) -> Problem:
+    return Problem(
+        code=Code.guard_blocked,
+        message=f"{load.in_flight} changes are in flight on the host where the service runs; at load level "
+        f"{load.level.value.upper()} it takes {most} at once.",
+        hint="Try again when some of them have ended; `deployments` shows them.",
+        retryable=True,
+        retry_after_seconds=10.0,
+        details={**_load_details(load), "in_flight": load.in_flight, "limit": most},
     )
 
 
@@ -171,6 +190,18 @@ def waiting_for(problem: Problem, approval: Approval) -> Problem:
         "Then repeat the same call unchanged.",
         details={**problem.details, "approval": approval.id, "plan": approval.plan_digest, "state": approval.state.value},
     )
+
+
+def _load_details(load: Loaded) -> dict[str, Json]:
+    """Only what is known: a host that was never read has neither a time nor a percentage."""
+    said: dict[str, Json] = {"level": load.level.value}
+    if load.since is not None:
+        said["since"] = f"{load.since:%Y-%m-%dT%H:%M:%SZ}"
+    if load.measure:
+        said["measure"] = load.measure
+    if load.percent is not None:
+        said["percent"] = round(load.percent, 1)
+    return said
 
 
 _ANONYMOUS_HINT = (

@@ -12,13 +12,16 @@ S = Severity
 
 def severity_of(text: str) -> Severity:
     """By syslog priority, a JSON or logfmt field, or the word that leads the line or stands in brackets, in this order."""
-    text = _COLOUR.sub("", text)
-    if (priority := _PRIORITY.match(text)) and int(priority[1]) <= _HIGHEST_PRIORITY:
+    if "\x1b" in text:
+        text = _COLOUR.sub("", text)
+    if text[:1] == "<" and (priority := _PRIORITY.match(text)) and int(priority[1]) <= _HIGHEST_PRIORITY:
         return _BY_PRIORITY[int(priority[1]) % 8]
     if fields := fields_of(text):
         return next((_named(fields[name]) for name in _FIELDS if name in fields), S.unknown)
-    if (field := _LOGFMT.search(text, 0, _LOOKED_AT)) and (found := _WORDS.get(field[1].lower())):
-        return found
+    if any(name in text for name in _LOGFMT_NAMES):
+        field = _LOGFMT.search(text, 0, _LOOKED_AT)
+        if field and (found := _WORDS.get(field[1].lower())):
+            return found
     return _by_words(text)
 
 
@@ -85,6 +88,7 @@ _BY_NUMBER: Mapping[int, Severity] = {10: S.trace, 20: S.debug, 30: S.info, 40: 
 
 _NUMBER = re.compile(r"[1-6]0")
 _BY_LETTER: Mapping[str, Severity] = {"I": S.info, "W": S.warning, "E": S.error, "F": S.critical}
+_LOGFMT_NAMES = ("level=", "severity=", "lvl=")
 _LOGFMT = re.compile(r"(?<![\w.?&/-])(?:level|severity|lvl)=\"?([A-Za-z]{3,13})(?![\w-])")
 _UPPER = "|".join(sorted((word.upper() for word in _WORDS), key=len, reverse=True))
 _ANY = "|".join(sorted(_WORDS, key=len, reverse=True))

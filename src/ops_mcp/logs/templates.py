@@ -84,6 +84,9 @@ class Miner:
         self._lengths: dict[int, Shapes] = {}
         self._became: dict[TemplateId, TemplateId] = {}
         self._other: Shape | None = None
+        self.changes = 0
+        """Grows whenever a template is new or ends; while it stays, only counts of `memory` have changed."""
+
         if memory is not None:
             self._recall(memory)
 
@@ -137,6 +140,7 @@ class Miner:
         if found is not None:
             return found
         self._make_room(shapes)
+        self.changes += 1
         shape = Shape(words, at)
         shapes.add(shape)
         self._became.pop(shape.id, None)
@@ -167,6 +171,7 @@ class Miner:
     def _ended(self, shapes: list[Shape]) -> None:
         """Let the ids of these shapes lead to what they were merged into, unless another shape is the same template."""
         living = {shape.id for shape in self._shapes()} if shapes else set[TemplateId]()
+        self.changes += len(shapes)
         for shape in shapes:
             now = shape
             while now.into is not None:

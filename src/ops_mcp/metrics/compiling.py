@@ -39,9 +39,9 @@ def compiled(text: str) -> Query:
     """The query that `text` means. Raises `InvalidArguments` where it is malformed, too large, or uses what is not supported."""
     check_text(text)
     try:
-        expression = promql.parse(_with_plain_strings(text))
+        expression = promql.parse(with_plain_strings(text))
     except ValueError as error:
-        raise _malformed(str(error)) from error
+        raise malformed(str(error)) from error
     compiler = _Compiler()
     root = compiler.root(expression)
     return Query(text, root, tuple(compiler.selectors), tuple(compiler.subqueries))
@@ -85,13 +85,13 @@ class _Compiler:
     def vector(self, expression: promql.Expr) -> VectorNode:
         node = self.node(expression)
         if not isinstance(node, VectorNode):
-            raise _malformed("a vector is expected, and a number was given")
+            raise malformed("a vector is expected, and a number was given")
         return node
 
     def scalar(self, expression: promql.Expr) -> ScalarNode:
         node = self.node(expression)
         if not isinstance(node, ScalarNode):
-            raise _malformed("a number is expected, and a vector was given")
+            raise malformed("a number is expected, and a vector was given")
         return node
 
     def window(self, expression: promql.Expr) -> Window:
@@ -109,7 +109,7 @@ class _Compiler:
             case promql.SubqueryExpr() as subquery:
                 return self._subquery(subquery)
             case _:
-                raise _malformed("a range such as `[5m]` is expected")
+                raise malformed("a range such as `[5m]` is expected")
 
     def number_of_node(self) -> int:
         self._nodes += 1
@@ -166,7 +166,7 @@ class _Compiler:
                 )
 
 
-def _with_plain_strings(text: str) -> str:
+def with_plain_strings(text: str) -> str:
     """The same with strings in backticks quoted: the parser refuses backslashes in them, where they mean nothing."""
     return PARTS.sub(lambda found: quoted(found[0][1:-1]) if found[0].startswith("`") else found[0], text)
 
@@ -221,7 +221,8 @@ def _milliseconds(what: str, read: Callable[[], timedelta | None]) -> int:
     return milliseconds
 
 
-def _malformed(why: str) -> InvalidArguments:
+def malformed(why: str) -> InvalidArguments:
+    """The parser's complaint in our words."""
     unknown = _UNKNOWN_FUNCTION.search(why)
     if unknown is not None:
         return unsupported_function(unknown[1])

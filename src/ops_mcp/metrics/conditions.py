@@ -42,6 +42,13 @@ class Condition(NamedTuple):
         return f"{'; '.join(self.meanings)}{held}. As PromQL: {self.expression}"
 
 
+def quantity(text: str, *, recorded: Collection[str] = ()) -> Condition:
+    """What a word or a function of one means, such as `p95(latency) over 10m`. Raises as `condition` does."""
+    if len(text) > LONGEST_CONDITION:
+        raise InvalidArguments(f"The text is {len(text):,} characters long; at most {LONGEST_CONDITION} are read.")
+    return _Reader(text, {}, recorded).quantity()
+
+
 def condition(text: str, *, where: Mapping[str, str] | None = None, recorded: Collection[str] = ()) -> Condition:
     """What `text` means. `where` narrows services or hosts by labels; `recorded` are further metrics that it may name.
 
@@ -52,6 +59,10 @@ def condition(text: str, *, where: Mapping[str, str] | None = None, recorded: Co
     if not all(is_label_name(name) for name in where or {}):
         raise InvalidArguments("`where` has a label whose name is none.", hint="Names are of letters, digits and `_`.")
     return _Reader(text, where or {}, recorded).condition()
+
+
+class Unreadable(InvalidArguments):
+    """The text has not the form of a condition, and may be something else."""
 
 
 class _Reader:
@@ -76,6 +87,13 @@ class _Reader:
             raise self._expected("`and`, `or`, `for` or the end")
         expression = parts[0] if len(parts) == 1 else " ".join([f"({parts[0]})", *parts[1:]])
         return Condition(self._text, expression, for_ms, tuple(meanings))
+
+    def quantity(self) -> Condition:
+        function, word = self._named()
+        found = subject(function, word, Place("", written_duration(self._over() or DEFAULT_WINDOW_MS)))
+        if self._text[self._at :].strip():
+            raise self._expected("`over`, a comparison or the end")
+        return Condition(self._text, found.expression, 0, (found.means,))
 
     def _clause(self) -> tuple[Subject, str]:
         """One comparison, as a subject whose expression holds it, and in words."""
@@ -159,8 +177,8 @@ class _Reader:
     def _next(self, shape: re.Pattern[str]) -> re.Match[str] | None:
         return shape.match(self._text, self._at)
 
-    def _expected(self, what: str, hint: str = "") -> InvalidArguments:
-        return InvalidArguments(
+    def _expected(self, what: str, hint: str = "") -> Unreadable:
+        return Unreadable(
             f"The condition cannot be read at character {self._at + 1}: expected {what}.", hint=hint or f"Examples: {_EXAMPLES}."
         )
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from ops_mcp.errors import InvalidArguments
 from ops_mcp.values import Value
 
 
@@ -13,3 +14,13 @@ class MetricTerms(Value):
     every_seconds: float = Field(default=15.0, ge=1, le=3600)
     most_series: int = Field(default=20_000, ge=100)
     most_series_per_agent: int = Field(default=200, ge=1)
+
+
+def too_many_series(terms: MetricTerms) -> InvalidArguments:
+    """Why an agent's sample was not kept, although its name and labels are its to use."""
+    return InvalidArguments(
+        f"The sample was not kept: it begins a series, of which one agent may have {terms.most_series_per_agent:,}, and all"
+        f" together {terms.most_series:,}.",
+        hint=f"Use fewer values of labels. A series without samples for {terms.keep_days} days is forgotten.",
+        details={"fields": ["labels"]},
+    )

@@ -9,7 +9,7 @@ from ops_mcp.domain.places import Health
 from ops_mcp.domain.releases import Observed, Placement, Presence
 from ops_mcp.errors import OpsError
 from ops_mcp.operations.asking import ask
-from ops_mcp.operations.parts import Parts
+from ops_mcp.operations.parts import Looked, Parts
 
 S = TypeVar("S")
 
@@ -35,6 +35,13 @@ async def observe(placement: Placement, parts: Parts, *, waits_out: bool = False
 
 async def look_at(placement: Placement, parts: Parts) -> Look:
     """One look: what is there and, where something can answer, one probe of it."""
+    look = await _look(placement, parts)
+    binding = placement.release.binding
+    parts.looks[binding.service, binding.environment] = Looked(placement, look)
+    return look
+
+
+async def _look(placement: Placement, parts: Parts) -> Look:
     observed = await observe(placement, parts)
     match observed.presence:
         case Presence.running | Presence.unknown:

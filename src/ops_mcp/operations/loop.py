@@ -50,11 +50,15 @@ def _never_busy(_tx: Transaction) -> bool:
     return False
 
 
+async def _no_delay(_operation: Operation) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What the loop needs from whoever starts it. `chores` are done now and then, each on its own; `rounds` every second, under
-    the lease; `busy` says what else keeps an idle worker alive. `is_gone` tells of a claim's process on this host that it does not
-    live any more."""
+    the lease; `busy` says what else keeps an idle worker alive; `delay` how many seconds to leave between taking up an operation
+    and the one before. `is_gone` tells of a claim's process on this host that it does not live any more."""
 
     database: Database
     claim: Claim
@@ -65,6 +69,7 @@ class Desk:
     chores: tuple[Callable[[], Awaitable[None]], ...] = ()
     rounds: Callable[[Parts], tuple[Callable[[], Awaitable[None]], ...]] = _no_rounds
     busy: Callable[[Transaction], bool] = _never_busy
+    delay: Callable[[Operation], Awaitable[float]] = _no_delay
     rhythm: Rhythm = Rhythm()
 
 
@@ -77,6 +82,7 @@ class _Hands:
     not_before: dict[OperationId, datetime] = field(default_factory=dict[OperationId, datetime])
     supervised: int = 0
     last_busy: datetime | None = None
+    last_taken: datetime | None = None
 
 
 async def work(desk: Desk, reins: Reins) -> None:
@@ -140,11 +146,23 @@ async def _take_up(desk: Desk, parts: Parts, hands: _Hands, group: anyio.abc.Tas
             if operation.id in hands.running or len(hands.running) >= MOST_AT_ONCE or (waits and desk.clock() < waits):
                 continue
             hands.running.add(operation.id)
+            await _pause(desk, hands, operation)
             group.start_soon(_carry, desk, parts, hands, operation)
         if _idle(desk, hands) and await _left(desk, parts.fence):
             parts.reins.pull()
             return
         await desk.sleep(desk.rhythm.poll_seconds)
+
+
+async def _pause(desk: Desk, hands: _Hands, operation: Operation) -> None:
+    """Leave as much time since the last operation as the load of the host asks for."""
+    try:
+        delay = timedelta(seconds=await desk.delay(operation))
+    except Unavailable:
+        delay = timedelta()
+    if delay and hands.last_taken is not None and (left := hands.last_taken + delay - desk.clock()) > timedelta():
+        await desk.sleep(left.total_seconds())
+    hands.last_taken = desk.clock()
 
 
 async def _carry(desk: Desk, parts: Parts, hands: _Hands, operation: Operation) -> None:

@@ -3,12 +3,21 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
+from ops_mcp.deploying.health import Look
 from ops_mcp.domain.releases import Deployment, Observed, Operation, Placement, ProbeResult, Release
 from ops_mcp.errors import NotConfigured
 from ops_mcp.ports import Clock, Provider, Sleep
 from ops_mcp.store.database import Database, Transaction
+
+
+class Looked(NamedTuple):
+    """The newest look at a place: of which deployment it was."""
+
+    placement: Placement
+    look: Look
+
 
 Redact: TypeAlias = Callable[[str], str]
 Probe: TypeAlias = Callable[[Placement, Provider, Observed], Awaitable[ProbeResult]]
@@ -65,6 +74,8 @@ class Parts:
     redact: Redact = str
     restarting: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Places where supervision restarts a service right now; a release there waits for it."""
+    looks: dict[tuple[str, str], Looked] = field(default_factory=dict[tuple[str, str], Looked])
+    """The newest look at each place, for the watch over everybody's health."""
 
     def provider(self, release: Release) -> Provider:
         """The provider a release is bound to. Raises `NotConfigured` naming those there are."""

@@ -10,12 +10,13 @@ from ops_mcp.domain.identity import Operator
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.domain.places import Environment, EnvironmentName
 from ops_mcp.errors import NotPermitted
-from ops_mcp.operator import answers, halting, registering
+from ops_mcp.operator import answers, halting, registering, watching
 from ops_mcp.operator.deeds import Deed
 from ops_mcp.operator.verbs import (
     AddAgent,
     AddOperator,
     Approve,
+    AssignRemedy,
     Deny,
     FreezeChanges,
     Kill,
@@ -25,9 +26,12 @@ from ops_mcp.operator.verbs import (
     RevokeOperator,
     RotateToken,
     SetAgent,
+    SetRules,
     Signed,
+    SilenceAlerts,
     Unfreeze,
     Unkill,
+    UnsilenceAlerts,
     Verb,
     message,
 )
@@ -97,6 +101,8 @@ def _act(t: Transaction, signed: Signed, terms: Terms, now: datetime) -> Deed:
             return halting.act(t, verb, terms.environments, by=signed.by, now=now)
         case Approve() | Deny():
             return answers.answer(t, signed, verb, answers.Rules(terms.environments, terms.approvals), now)
+        case SetRules() | AssignRemedy() | SilenceAlerts() | UnsilenceAlerts():
+            return watching.act(t, verb, terms.environments, by=signed.by, now=now)
         case Retain():
             return Deed("operator.retains", {"keep_days": verb.keep_days, "directory": verb.directory}, reason=verb.reason)
         case _:

@@ -8,7 +8,7 @@ from pydantic import Field
 from ops_mcp.domain.calls import ApprovalId
 from ops_mcp.domain.identity import AgentName, Level, OperatorName, Tier
 from ops_mcp.domain.places import NAME_PATTERN, EnvironmentName
-from ops_mcp.values import Value, canonical
+from ops_mcp.values import JsonObject, Value, canonical
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
@@ -141,6 +141,46 @@ class Deny(Value):
     note: Note = ""
 
 
+class SetRules(Value):
+    """Store alert rules (`alerting.rules.Rule`), each in place of one of its name in its environment."""
+
+    verb: Literal["alerts import"] = "alerts import"
+    rules: Annotated[tuple[JsonObject, ...], Field(min_length=1, max_length=100)]
+    reason: Note = ""
+
+
+class AssignRemedy(Value):
+    """Let an alert rule's remedy be carried out as this agent, within its ceiling and budget; as nobody, where it is None.
+
+    `replaces` is the digest of the rule that the operator saw.
+    """
+
+    verb: Literal["alerts assign"] = "alerts assign"
+    environment: EnvironmentName
+    rule: Annotated[str, Field(max_length=100)]
+    agent: AgentName | None
+    replaces: str
+    reason: Note = ""
+
+
+class SilenceAlerts(Value):
+    """Tell nobody of alerts of an environment that all `matchers` hold for."""
+
+    verb: Literal["alerts silence"] = "alerts silence"
+    environment: EnvironmentName
+    matchers: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)]
+    minutes: Annotated[float, Field(gt=0, le=30 * 24 * 60)]
+    comment: Note = ""
+
+
+class UnsilenceAlerts(Value):
+    """End a silence now."""
+
+    verb: Literal["alerts unsilence"] = "alerts unsilence"
+    silence: Annotated[str, Field(pattern=r"^sil_[0-9a-f]{20}$")]
+    reason: Note = ""
+
+
 Verb: TypeAlias = Annotated[
     AddOperator
     | RevokeOperator
@@ -155,7 +195,11 @@ Verb: TypeAlias = Annotated[
     | ResetBudget
     | Retain
     | Approve
-    | Deny,
+    | Deny
+    | SetRules
+    | AssignRemedy
+    | SilenceAlerts
+    | UnsilenceAlerts,
     Field(discriminator="verb"),
 ]
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from ops_mcp.deploying.plans import committed, current_of, target_state
 from ops_mcp.deploying.states import is_final
 from ops_mcp.domain.releases import (
+    Applied,
     Deployment,
     DeploymentId,
     DeploymentKind,
@@ -12,6 +13,7 @@ from ops_mcp.domain.releases import (
     OperationId,
     Plan,
     RequestCancel,
+    Written,
 )
 from ops_mcp.errors import Conflict, InProgress
 from ops_mcp.store import deployments, operations
@@ -21,7 +23,12 @@ from ops_mcp.store.database import Transaction
 def recheck(tx: Transaction, plan: Plan) -> None:
     """Refuse a plan whose target has changed. Raises `Conflict` for drift, `InProgress` for a place that is held."""
     for write in plan.writes:
-        _refuse_ended(deployments.deployment_by_id(tx, write.deployment))
+        if isinstance(write, RequestCancel):
+            _refuse_ended(deployments.deployment_by_id(tx, write.deployment))
+        else:
+            from ops_mcp.store.alerts import writes  # start-up has a bar, and few processes change alerts
+
+            writes.recheck(tx, plan, write)
     if plan.work is None or plan.service is None:
         return
     running = deployments.running_in(tx, plan.service, plan.environment)
@@ -68,9 +75,14 @@ def _refuse_ended(deployment: Deployment) -> None:
         )
 
 
-def apply_writes(tx: Transaction, plan: Plan, *, at: datetime) -> None:
-    """Do what a plan without work does: change our own rows."""
+def apply_writes(tx: Transaction, plan: Plan, *, at: datetime) -> Applied | None:
+    """Do what a plan without work does: change our own rows. What came of it, where that is the whole result of the call."""
+    written: list[Written] = []
     for write in plan.writes:
-        match write:
-            case RequestCancel(deployment=deployment):
-                operations.request_cancel(tx, deployment, by=plan.agent, at=at)
+        if isinstance(write, RequestCancel):
+            operations.request_cancel(tx, write.deployment, by=plan.agent, at=at)
+        else:
+            from ops_mcp.store.alerts import writes  # start-up has a bar, and few processes change alerts
+
+            written.append(writes.apply(tx, plan, write, at=at))
+    return Applied(done=plan.summary, written=tuple(written), warnings=plan.warnings) if written else None

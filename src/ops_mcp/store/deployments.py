@@ -71,6 +71,24 @@ async def supervised(database: Database) -> tuple[Deployment, ...]:
     return tuple(_deployment(row) for row in rows)
 
 
+async def collected(database: Database, since: datetime, also: Sequence[DeploymentId]) -> tuple[Deployment, ...]:
+    """Deployments that may have written lines: what serves, is on its way, was committed since then, or is named."""
+    rows = await database.fetch(
+        f"{_BODY} WHERE serving = 1 OR created_at >= ? OR id IN (SELECT deployment FROM operations WHERE final = 0)",
+        since.isoformat(),
+    )
+    found = {d.id: d for d in map(_deployment, rows)}
+    for id in also:
+        if id not in found and (named := _first(await database.fetch(f"{_BODY} WHERE id = ?", id))) is not None:
+            found[id] = named
+    return tuple(d for d in found.values() if d.releases)
+
+
+async def all_serving(database: Database) -> tuple[Deployment, ...]:
+    """What serves anywhere, also while its release is watched or another is on its way."""
+    return tuple(_deployment(row) for row in await database.fetch(f"{_BODY} WHERE serving = 1 ORDER BY id"))
+
+
 def place_is_busy(tx: Transaction, deployment: Deployment) -> bool:
     """Whether a release is on its way at this deployment's place."""
     return bool(

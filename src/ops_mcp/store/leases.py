@@ -106,6 +106,12 @@ async def present(db: Database) -> Lease | None:
     return _lease(rows[0]) if rows else None
 
 
+async def recently(db: Database) -> Lease | None:
+    """The same, from memory where it cannot have changed."""
+    rows = await db.fetch_recent("SELECT fence, expires_at, body FROM leases WHERE name = ?", WORKER)
+    return _lease(rows[0]) if rows else None
+
+
 def peek(path: Path) -> Lease | None:
     """The lease read without opening the database for work: for processes that only ask whether a worker is alive."""
     try:
@@ -117,16 +123,27 @@ def peek(path: Path) -> Lease | None:
 
 
 def work_waits(path: Path) -> bool:
-    """Whether something is committed and not final, serves, or is granted to be run: then a worker should be alive."""
+    """Whether something is committed and not final, serves, is watched, or is granted to be run: a worker should be alive."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
             rows = connection.execute(
                 "SELECT 1 FROM operations WHERE final = 0 UNION ALL SELECT 1 FROM deployments WHERE serving = 1"
                 " UNION ALL SELECT 1 FROM approvals WHERE state = 'granted' AND body LIKE '%\"run_requested\":true%' LIMIT 1"
-            ).fetchall()
+            ).fetchall() or _watched(connection)
     except sqlite3.Error:
         return False
     return bool(rows)
+
+
+def _watched(connection: sqlite3.Connection) -> list[Row]:
+    """Alert rules, and people who are to be told something. A database that was not migrated yet has neither."""
+    try:
+        return connection.execute(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM alert_rules WHERE deleted_at IS NULL) OR EXISTS (SELECT 1 FROM alert_groups)"
+            " OR EXISTS (SELECT 1 FROM outbox WHERE final = 0)"
+        ).fetchall()
+    except sqlite3.OperationalError:
+        return []
 
 
 def refuse_other_ground(held: Claim, claim: Claim) -> None:

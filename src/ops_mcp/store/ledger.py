@@ -7,17 +7,18 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ops_mcp.domain.calls import Answer, Approval, ApprovalId, Call, Verdict
 from ops_mcp.domain.identity import Agent, Caller, Credential, Effect, System, Unknown
-from ops_mcp.domain.releases import DeploymentId, OperationId, Plan
+from ops_mcp.domain.releases import Applied, DeploymentId, OperationId, Plan
 from ops_mcp.errors import Code, OpsError, Problem
 from ops_mcp.governance import approvals as approving
 from ops_mcp.governance import budgets
 from ops_mcp.governance.decide import decide
-from ops_mcp.governance.history import GuardLevel, History, Window
+from ops_mcp.governance.history import UNGUARDED, History, Window
 from ops_mcp.governance.policy import Policy
 from ops_mcp.store import approvals, commitment, counters, idempotency, refusals, reservations
 from ops_mcp.store.callers import Callers
 from ops_mcp.store.counters import Allowance
 from ops_mcp.store.database import Database, Transaction
+from ops_mcp.store.guard import HostGuard
 from ops_mcp.store.records import admission_of, asked_of, budget_name, record_of, warn
 from ops_mcp.store.settlement import Settlement, penalise, settle, settled_body
 from ops_mcp.store.transaction import Work
@@ -66,9 +67,11 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The plan is real: recorded, its approval consumed, its key bound, its operation waiting for the worker."""
+    """The plan is real: recorded, its approval consumed, its key bound, its operation waiting for the worker, or its rows written
+    with what came of it."""
 
     deployment: DeploymentId | None
+    applied: Applied | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +97,11 @@ Commitment: TypeAlias = Begun | Repeated | Denied | Asked
 class Ledger:
     """The path's writes in one process; several processes share one database. `holder` names this process in reservations."""
 
-    def __init__(self, database: Database, callers: Callers, holder: str) -> None:
+    def __init__(self, database: Database, callers: Callers, holder: str, guard: HostGuard) -> None:
         self._database = database
         self._callers = callers
         self._holder = holder
+        self._guard = guard
         self._owed: dict[str, Work[Admission]] = {}
 
     async def admit(self, call: Call, credential: Credential, rules: Rules, *, ahead: bool = False) -> Admission:
@@ -107,6 +111,7 @@ class Ledger:
         leave before `owed` says so.
         """
         if not ahead:
+            await self._guard.look(call, call.at)
             return await self._database.write(lambda tx: self._admit(tx, call, credential, rules))
         admission, work = await self._database.write_ahead(lambda tx: self._admit(tx, call, credential, rules))
         if work is not None and work.done is not None:
@@ -129,10 +134,12 @@ class Ledger:
 
     async def commit(self, admitted: Admitted, plan: Plan, rules: Rules, ids: NewIds, at: datetime) -> Commitment:
         """Make a plan real, or say why not. Every check is repeated inside the transaction."""
+        await self._guard.look(admitted.call, at)
         return await self._database.write(lambda tx: self._commit(tx, admitted, plan, rules, ids, at))
 
     async def preview(self, admitted: Admitted, plan: Plan, rules: Rules, at: datetime) -> Verdict:
         """The verdict that committing this plan would get now. Writes nothing."""
+        await self._guard.look(admitted.call, at)
         return await self._database.write(lambda tx: self._judge_plan(tx, admitted, plan, rules, at).verdict)
 
     async def settle(self, settlement: Settlement) -> None:
@@ -183,7 +190,7 @@ class Ledger:
             rate=counters.rate(tx, rules.allowance, name, call.effect, at),
             freeze=self._callers.freeze(tx, call.environment.name if call.environment else None),
             everyone_killed=self._callers.everyone_killed(tx),
-            guard=GuardLevel.not_applicable,
+            guard=self._guard.loaded(tx, call, at) if call.on_host else UNGUARDED,
         )
 
     def _repeat(self, tx: Transaction, call: Call, caller: Caller, bound: idempotency.Bound) -> Repeated | Denied:
@@ -286,17 +293,20 @@ class Ledger:
 
     def _begin(self, tx: Transaction, call: Call, judged: "_Judged", plan: Plan, ids: NewIds, at: datetime) -> Begun:
         deployment = ids.deployment if plan.work is not None else None
+        applied: Applied | None = None
         if judged.grant is not None:
             approvals.consume(tx, judged.grant, deployment=deployment, at=at, call=call.id)
         if deployment is not None:
             commitment.begin(tx, plan, operation=ids.operation, deployment=deployment, call=call.id, reason=call.reason, at=at)
             reservations.move_to(tx, call.id, ids.operation)
+            self._guard.began(tx, call, deployment, at)
         else:
-            commitment.apply_writes(tx, plan, at=at)
+            applied = commitment.apply_writes(tx, plan, at=at)
         target = deployment or plan.target
         idempotency.bind(
             tx, budget_name(judged.caller), call,
-            operation=ids.operation if deployment else None, deployment=target, result=None,
+            operation=ids.operation if deployment else None, deployment=target,
+            result=applied.model_dump_json(exclude_none=True) if applied else None,
         )  # fmt: skip
         tx.record(
             record_of(
@@ -310,7 +320,7 @@ class Ledger:
                 data={"plan_digest": plan.digest, "plan": plan.json_value()},
             )
         )
-        return Begun(DeploymentId(target) if target else None)
+        return Begun(DeploymentId(target) if target else None, applied)
 
 
 def _settle_admitted(tx: Transaction, settlement: Settlement, owed: Work[Admission] | None, body: bytes | None = None) -> None:

@@ -9,7 +9,8 @@ from ops_mcp.tool import AnyTool, Tool
 
 TOOLSETS: Mapping[str, tuple[str, ...]] = {
     "core": ("core.about", "core.changing", "core.following"),
-    "observe": ("observe.logs",),
+    "observe": ("observe.logs", "observe.patterns", "observe.metrics", "observe.health"),
+    "alerts": ("alerts.rules", "alerts.testing", "alerts.handling"),
     "places": ("places.releasing", "places.variables", "places.provisioning"),
 }
 """Each toolset's modules, in the order of tools/list."""
@@ -23,6 +24,5 @@ def load(toolsets: Iterable[str] = TOOLSETS) -> Mapping[str, AnyTool]:
         raise NotConfigured(f"There is no toolset {', '.join(sorted(unknown))}.", hint=hint)
     found: dict[str, AnyTool] = {}
     for name in (name for toolset, names in TOOLSETS.items() if toolset in wanted for name in names):
-        module = import_module(f"ops_mcp.tools.{name}")
-        found |= {t.name: cast(AnyTool, t) for t in vars(module).values() if isinstance(t, Tool)}
+        found |= {t.name: cast(AnyTool, t) for t in vars(import_module(f"{__name__}.{name}")).values() if isinstance(t, Tool)}
     return found

@@ -58,7 +58,7 @@ async def test_a_clock_that_jumps_measures_no_percentage(plain: World) -> None:
     binding = plain.binding("sample", run=[])
     await plain.up(binding, "dep_1")
     names = {sample.name for sample in await plain.local.measure(at(binding, "dep_1"))}
-    assert names == {"cpu_seconds", "memory_bytes", "processes"}
+    assert names == {"cpu_seconds", "memory_bytes", "open_files", "processes", "started_at", "threads"}
 
 
 async def test_what_does_not_run_has_no_measurements(plain: World) -> None:

@@ -70,6 +70,11 @@ async def last_lines(engine: EngineApi, ours: Ours, most: int) -> Sequence[str]:
     return [line.text async for line in _lines(engine, ours, _decoder(ours), tail=most)][-most:]
 
 
+def lines_since(engine: EngineApi, ours: Ours, nanoseconds: int, *, whole: bool) -> AsyncGenerator[Line]:
+    """Every line from a moment on, in the engine's order; `whole` leaves out what has no newline yet."""
+    return _lines(engine, ours, _decoder(ours), since=nanoseconds // _SECOND, whole=whole)
+
+
 async def _of_one(engine: EngineApi, ours: Ours, query: LogQuery, upper: Place) -> list[Found]:
     """The newest matches of one container, one more than asked for: it tells whether there is more."""
     wanted = query.limit + upper.given + 1
@@ -126,6 +131,7 @@ async def _lines(
     tail: int | None = None,
     since: int | None = None,
     until: int | None = None,
+    whole: bool = False,
 ) -> AsyncGenerator[Line]:
     """At least one stream must be asked for, and whole seconds: finer bounds are ours to hold."""
     params: dict[str, str | int] = {"stdout": "true", "stderr": "true", "timestamps": "true"}
@@ -137,7 +143,7 @@ async def _lines(
             async for data in response.aiter_bytes():
                 for line in decoder.feed(data):
                     yield line
-            for line in decoder.end():
+            for line in () if whole else decoder.end():
                 yield line
     except NoFrames as error:
         raise ProviderError("The engine's log stream is not understood.", hint="Look at the container's logs by hand.") from error

@@ -13,8 +13,9 @@ from ops_mcp.domain.observations import LogLine, LogQuery, Sample
 from ops_mcp.domain.places import Binding, CommandProbe
 from ops_mcp.domain.releases import Content, Observed, Placement, ProbeResult, Usage
 from ops_mcp.errors import NotFound, OpsError, Unsupported
+from ops_mcp.observing import Tailed
 from ops_mcp.ports import Clock, Page, ReadSecret, Sleep, Tell
-from ops_mcp.providers.docker import containers, images, logs, measuring
+from ops_mcp.providers.docker import containers, following, images, logs, measuring
 from ops_mcp.providers.docker import ground as grounds
 from ops_mcp.providers.docker.answering import prober
 from ops_mcp.providers.docker.containers import Ours, of_group
@@ -53,6 +54,9 @@ class Docker:
     transport: "Callable[[Endpoint], httpx2.AsyncBaseTransport | None]" = lambda _: None
     kind: str = KIND
     _engines: dict[Endpoint, EngineApi] = field(default_factory=dict[Endpoint, EngineApi], init=False)
+
+    def runs_here(self, binding: Binding) -> bool:
+        return self.settings.endpoint(binding.environment).is_socket
 
     async def resolve(self, binding: Binding, ref: str | None) -> Content:
         ground = self._ground(binding)
@@ -150,6 +154,10 @@ class Docker:
     async def logs(self, placement: Placement, query: LogQuery) -> Page[LogLine]:
         ground = self._ground(placement.release.binding)
         return await logs.page(ground.engine, await self._kept(ground, placement), query, now=self.clock())
+
+    async def tail(self, placement: Placement, position: str, *, most_bytes: int) -> Tailed:
+        ground = self._ground(placement.release.binding)
+        return await following.follow(ground.engine, await self._kept(ground, placement), position, most_bytes=most_bytes)
 
     async def measure(self, placement: Placement) -> Sequence[Sample]:
         ground = self._ground(placement.release.binding)

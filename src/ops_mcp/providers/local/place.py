@@ -14,11 +14,12 @@ from ops_mcp.domain.observations import LogLine, LogQuery, Sample
 from ops_mcp.domain.places import Binding, CommandProbe, EnvironmentName
 from ops_mcp.domain.releases import Content, DeploymentId, Observed, Placement, ProbeResult, Release, Usage
 from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound, ProviderError
+from ops_mcp.observing import Tailed
 from ops_mcp.ports import Clock, Page, ReadSecret, Sleep, Tell
 from ops_mcp.providers._locks import locked
 from ops_mcp.providers._mirror import GIT_SECONDS, Mirror, mirror_of
 from ops_mcp.providers._source import DirectorySource, GitSource
-from ops_mcp.providers.local import isolation, launch, lines, measuring, observing, releases, stopping, trees
+from ops_mcp.providers.local import following, isolation, launch, lines, measuring, observing, releases, stopping, trees
 from ops_mcp.providers.local.ground import SAMPLE, Ground, runs_root
 from ops_mcp.providers.local.home import Desk, home_of
 from ops_mcp.providers.local.isolation import Confinement, Mode
@@ -54,6 +55,9 @@ class Local:
     sleep: Sleep = anyio.sleep
     kind: str = "local"
     _chosen: Confinement | None = field(default=None, init=False)
+
+    def runs_here(self, binding: Binding) -> bool:
+        return True
 
     async def resolve(self, binding: Binding, ref: str | None) -> Content:
         options = parse(binding)
@@ -106,6 +110,11 @@ class Local:
         ground = await self._ground(placement.release.binding)
         kept = ground.home.desk(placement.deployment).logs
         return await to_thread.run_sync(lines.page, kept, query, abandon_on_cancel=True)
+
+    async def tail(self, placement: Placement, position: str, *, most_bytes: int) -> Tailed:
+        ground = await self._ground(placement.release.binding)
+        desk = ground.home.desk(placement.deployment)
+        return await to_thread.run_sync(lambda: following.follow(desk, position, most_bytes=most_bytes), abandon_on_cancel=True)
 
     async def measure(self, placement: Placement) -> Sequence[Sample]:
         ground = await self._ground(placement.release.binding)

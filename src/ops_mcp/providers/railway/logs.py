@@ -83,6 +83,11 @@ def filter_of(query: LogQuery) -> str | None:
     return " AND ".join(parts) or None
 
 
+async def entries_of(opened: Opened, handle: str, *, since: datetime | None, before: str, limit: int) -> tuple[Entry, ...]:
+    """Of what it printed when it ran, the last ones of a stretch of time that ends with the moment `before`, ascending."""
+    return await _asked(opened, handle, LogQuery(since=since), Mark(RUN, before, 0), limit)
+
+
 async def _lines(opened: Opened, handle: str, query: LogQuery, mark: Mark) -> Lines:
     """One page, asked for with some to spare; asked again for more where that was filled by what does not belong to it."""
     ask_for = query.limit + mark.told + 1
@@ -97,7 +102,7 @@ async def _lines(opened: Opened, handle: str, query: LogQuery, mark: Mark) -> Li
     page = kept[: query.limit]
     more = len(kept) > query.limit or (not complete and bool(page))
     older = _mark_after(page, mark) if more else None
-    return Lines(tuple(_line(entry, mark.origin) for entry in page), older)
+    return Lines(tuple(line_of(entry, mark.origin) for entry in page), older)
 
 
 async def _asked(opened: Opened, handle: str, query: LogQuery, mark: Mark, limit: int) -> tuple[Entry, ...]:
@@ -140,7 +145,8 @@ def _matches(entry: Entry, query: LogQuery) -> bool:
     return query.severity is None or _severity(entry).rank >= query.severity.rank
 
 
-def _line(entry: Entry, origin: str) -> LogLine:
+def line_of(entry: Entry, origin: str) -> LogLine:
+    """As it is shown."""
     instance = entry.tags.deployment_instance_id if entry.tags else None
     told = BUILD if origin == BUILD else (f"instance {instance[:8]}" if instance else RUN)
     return LogLine(at=_moment(entry.timestamp), severity=_severity(entry), text=entry.message, origin=told)
@@ -149,6 +155,12 @@ def _line(entry: Entry, origin: str) -> LogLine:
 def _severity(entry: Entry) -> Severity:
     level = entry.severity or next((a.value for a in entry.attributes if a.key == "level"), "")
     return _LEVELS.get(level.strip('"').lower(), Severity.unknown)
+
+
+def nanoseconds_of(timestamp: str) -> int:
+    """The whole of a timestamp, all its digits of a second."""
+    at, digits = _key(timestamp)
+    return int(at.timestamp()) * 1_000_000_000 + int(digits[:9])
 
 
 def _page(lines: Lines) -> Page[LogLine]:

@@ -7,9 +7,10 @@ from ops_mcp.domain.observations import LogLine, LogQuery, Variable
 from ops_mcp.domain.places import Binding
 from ops_mcp.domain.releases import Content, Observed, Placement, Presence, Provision, SetVariable, Usage
 from ops_mcp.errors import NotFound, ProviderError
+from ops_mcp.observing import Tailed
 from ops_mcp.ports import Page, ReadSecret, Tell
 from ops_mcp.providers._outside import Outside
-from ops_mcp.providers.railway import contents, deploying, logs, provisioning, restarting, returning, seeking, variables
+from ops_mcp.providers.railway import contents, deploying, logs, provisioning, restarting, returning, seeking, tailing, variables
 from ops_mcp.providers.railway.answers import Deployed
 from ops_mcp.providers.railway.contents import Repositories
 from ops_mcp.providers.railway.following import look, look_patiently
@@ -87,6 +88,11 @@ class Railway:
         opened = await self.door.open(placement.release.binding)
         handle = await returning.handle_of(opened, placement)
         return await logs.lines_of(opened, handle, query) if handle else Page(())
+
+    async def tail(self, placement: Placement, position: str, *, most_bytes: int) -> Tailed:
+        opened = await self.door.open(placement.release.binding)
+        handle = await returning.handle_of(opened, placement)
+        return await tailing.tail(opened, handle, position, most_bytes=most_bytes) if handle else Tailed((), position)
 
     async def variables(self, binding: Binding) -> Sequence[Variable]:
         return await variables.variables_of(await self.door.open(binding))

@@ -52,6 +52,17 @@ async def read(errand: Errand, query: LogQuery, listening: Listening) -> Page[Lo
         return await _build(errand, found, query)
     if query.cursor is not None:
         raise InvalidArguments("cursor: there is nothing older to go on with.", hint="Leave cursor out: Vercel tells no history.")
+    heard = await _heard(errand, found, query, listening)
+    return Page(_newest(heard.lines, query.limit))
+
+
+async def rows_of(errand: Errand, found: Deployed, listening: Listening, *, most: int) -> list[tuple[str, LogLine]]:
+    """What the stream tells in its time, each line with its row's id."""
+    heard = await _heard(errand, found, LogQuery(limit=most), listening)
+    return list(zip(heard.ids, heard.lines, strict=True))
+
+
+async def _heard(errand: Errand, found: Deployed, query: LogQuery, listening: Listening) -> "_Heard":
     heard = _Heard(query)
     try:
         with anyio.move_on_after(listening.most_seconds):
@@ -60,7 +71,7 @@ async def read(errand: Errand, query: LogQuery, listening: Listening) -> Page[Lo
     except ProviderError:
         if not heard.lines:
             raise
-    return Page(_newest(heard.lines, query.limit))
+    return heard
 
 
 async def _listen(chunks: AsyncIterator[bytes], heard: "_Heard", quiet_seconds: float) -> None:
@@ -81,6 +92,7 @@ class _Heard:
 
     query: LogQuery
     lines: list[LogLine] = field(default_factory=list[LogLine])
+    ids: list[str] = field(default_factory=list[str])
     has_enough: bool = False
     _bytes: int = 0
     _rest: bytes = b""
@@ -102,6 +114,7 @@ class _Heard:
         line = _line(row)
         if _matches(line, self.query) and len(self.lines) < self.query.limit:
             self.lines.append(line)
+            self.ids.append(text(row, "rowId"))
         self.has_enough = self.has_enough or len(self.lines) >= self.query.limit
         return True
 

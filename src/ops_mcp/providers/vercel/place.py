@@ -11,9 +11,10 @@ from ops_mcp.domain.observations import LogLine, LogQuery, Variable
 from ops_mcp.domain.places import Binding
 from ops_mcp.domain.releases import Content, Observed, Placement, Presence, SetVariable, Usage
 from ops_mcp.errors import ProviderError
+from ops_mcp.observing import Tailed
 from ops_mcp.ports import Clock, Page, ReadSecret, Sleep, Tell
 from ops_mcp.providers._outside import Outside, token_for
-from ops_mcp.providers.vercel import building, logs, looking, moving, promoting, sources, stopping, variables
+from ops_mcp.providers.vercel import building, logs, looking, moving, promoting, sources, stopping, tailing, variables
 from ops_mcp.providers.vercel.answers import Deployed
 from ops_mcp.providers.vercel.client import Api
 from ops_mcp.providers.vercel.errand import Errand
@@ -103,6 +104,9 @@ class Vercel:
 
     async def logs(self, placement: Placement, query: LogQuery) -> Page[LogLine]:
         return await logs.read(self._errand(placement), query, self.listening)
+
+    async def tail(self, placement: Placement, position: str, *, most_bytes: int) -> Tailed:
+        return await tailing.tail(self._errand(placement), position, self.listening, most_bytes=most_bytes)
 
     async def variables(self, binding: Binding) -> Sequence[Variable]:
         options = parse(binding)

@@ -29,8 +29,17 @@ class BudgetView(Result):
     resets_at: datetime
 
 
+class HostLoad(Result):
+    """The load guard's level of the host where services run: changes there wait at critical, emergency and unknown."""
+
+    level: str
+    since: datetime | None = None
+    measure: str | None = None
+    percent: float | None = None
+
+
 class Whoami(Result):
-    """`boundary` says what this installation protects against and what not."""
+    """`boundary` says what this installation protects against and what not. `load` is `off` where no guard holds changes up."""
 
     caller: str
     owner: str | None = None
@@ -42,6 +51,7 @@ class Whoami(Result):
     frozen: list[str] = []
     open_approvals: int = 0
     budgets: list[BudgetView] = []
+    load: HostLoad
     boundary: str
     trouble: str = ""
     warnings: list[str] = []
@@ -65,6 +75,7 @@ async def whoami(_args: NoArgs, ops: Ops) -> Whoami:
         frozen=[name for name in account.frozen if name == "*" or name in seen],
         open_approvals=account.open_approvals,
         budgets=[BudgetView(**left.model_dump()) for left in account.budgets if left.left < left.limit][:40],
+        load=await _load(ops),
         boundary=ops.config.boundary,
         trouble=ops.trouble or account.trouble,
         warnings=list(ops.config.cautions),
@@ -147,6 +158,15 @@ async def audit(args: AuditArgs, ops: Ops) -> Audit:
     )
     entries = [AuditEntry(number=e.number, hash=e.hash, record=_bounded(e.body)) for e in page.items]
     return Audit(records=entries, next_cursor=page.next_cursor)
+
+
+async def _load(ops: Ops) -> HostLoad:
+    if not ops.config.settings.guard.enabled:
+        return HostLoad(level="off")
+    load = await ops.sights.load.of(None, None)
+    measure = load.measure.value if load.measure else None
+    percent = round(load.percent, 1) if load.percent is not None else None
+    return HostLoad(level=load.level.value, since=load.since, measure=measure, percent=percent)
 
 
 def _place(binding: Binding, ops: Ops, serving: Deployment | None) -> ServicePlace:

@@ -1,0 +1,14 @@
+"""Alert rules, where they stand, and alerts: of our own rules and from outside, with their histories, silences and the board."""
+
+from ops_mcp.store.alerts.board import anything_to_tell
+from ops_mcp.store.alerts.happening import receive
+from ops_mcp.store.alerts.lives import append, open_alerts, open_in
+from ops_mcp.store.alerts.rules import any_rule, rule_in, rule_of, rules_of
+from ops_mcp.store.database import Transaction
+
+__all__ = ["append", "busy", "open_alerts", "open_in", "receive", "rule_in", "rule_of", "rules_of"]
+
+
+def busy(tx: Transaction) -> bool:
+    """Whether a rule has to be evaluated, or somebody is still to be told something."""
+    return any_rule(tx) or anything_to_tell(tx)

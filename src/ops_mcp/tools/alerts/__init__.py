@@ -1,0 +1,1 @@
+"""The toolset for alerts: rules, what fires, who has it in hand."""

@@ -130,7 +130,9 @@ def _invalid(tool: AnyTool, error: ValidationError) -> InvalidArguments:
         if found["type"] == "extra_forbidden":
             said.append(f"unknown argument {_shown(where)}")
         else:
-            said.append(f"{_shown(where)}: {found['msg']}")
+            # What a caller named inside an argument may be no name at all; the argument itself is one.
+            named = _shown(where) if _shown(where) == where else _shown(str(found["loc"][0]) if found["loc"] else where)
+            said.append(f"{named}: {found['msg']}")
     return InvalidArguments(
         f"{tool.name}: {'; '.join(said)}.",
         hint=f"Arguments of {tool.name}: {', '.join(known) or 'none'}.",

@@ -1,5 +1,7 @@
 """What calls point at: the arguments for it, and looking it up for a plan."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Annotated
 
 from pydantic import Field
@@ -7,10 +9,10 @@ from pydantic import Field
 from ops_mcp.deploying.plans import Asked, Place
 from ops_mcp.domain.identity import System
 from ops_mcp.domain.places import Binding
-from ops_mcp.errors import NotConfigured, NotFound
+from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound
 from ops_mcp.ports import Ops, Provider, look
 from ops_mcp.tool import EnvironmentArg, ServiceArg, Target, WriteArgs
-from ops_mcp.values import JsonObject
+from ops_mcp.values import Json, JsonObject
 
 DeploymentIdArg = Annotated[str, Field(pattern=r"^dep_[0-9A-Za-z]{8,40}$", description="Deployment id")]
 
@@ -52,6 +54,20 @@ def provider_of(binding: Binding, ops: Ops) -> Provider:
             f"{binding.service} in {binding.environment} names the provider {binding.provider!r}.", hint=f"Providers: {known}."
         )
     return provider
+
+
+@contextmanager
+def about(field: str, hint: str = "") -> Generator[None]:
+    """What goes wrong in here is about this argument, and says so."""
+    try:
+        yield
+    except InvalidArguments as error:
+        if error.details.get("fields") and error.hint:
+            raise
+        fields: list[Json] = [field]
+        raise InvalidArguments(
+            f"{field}: {error.message}", hint=error.hint or hint, details={**error.details, "fields": fields}
+        ) from error
 
 
 def asked_by(args: WriteArgs, ops: Ops, expected: str | None = None) -> Asked:

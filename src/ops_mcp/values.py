@@ -17,7 +17,7 @@ _LARGEST_EXACT_INTEGER = 2**53 - 1
 class Value(BaseModel):
     """A frozen model that refuses unknown fields; a change is a copy (`evolve`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", allow_inf_nan=False)
 
     def evolve(self, **changes: object) -> Self:
         """A copy with some fields changed, validated like any other."""

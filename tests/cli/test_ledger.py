@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ops_mcp.cli.checks import file_system
+from ops_mcp.store.schema import SCHEMA_VERSION
 from tests.cli.conftest import Terminal
 
 
@@ -190,7 +191,7 @@ def test_the_file_system_is_that_of_the_longest_mount_point() -> None:
 def test_the_database_is_whole_and_counted(terminal: Terminal) -> None:
     told = terminal("db", "check", "--json")
     assert (told.code, told.data["whole"], told.data["rows"]["ledger"]) == (0, True, 1)
-    assert terminal("db", "migrate", "--json").data == {"before": 1, "schema": 1}
+    assert terminal("db", "migrate", "--json").data == {"before": SCHEMA_VERSION, "schema": SCHEMA_VERSION}
 
 
 def findings(data: Any) -> dict[str, list[Any]]:

@@ -157,7 +157,12 @@ def refused(error: ValidationError, where: str, fields: tuple[str, ...]) -> Inva
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     at = ".".join(str(part) if isinstance(part, int) else _shown(part) for part in first["loc"])
     said = "is unknown" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    return InvalidArguments(f"{where}: {at + ': ' if at else ''}{said}.", hint=f"Fields are: {', '.join(fields)}.")
+    named = at.split(".", maxsplit=1)[0]
+    return InvalidArguments(
+        f"{where}: {at + ': ' if at else ''}{said}.",
+        hint=f"Fields are: {', '.join(fields)}.",
+        details={"fields": [named]} if named else {},
+    )
 
 
 def _same_deed(new: Rule, old: Rule) -> bool:

@@ -56,7 +56,7 @@ class Local:
     kind: str = "local"
     _chosen: Confinement | None = field(default=None, init=False)
 
-    def runs_here(self, binding: Binding) -> bool:
+    def runs_here(self, binding: Binding) -> bool:  # noqa: ARG002  # whatever is bound here runs on this host
         return True
 
     async def resolve(self, binding: Binding, ref: str | None) -> Content:

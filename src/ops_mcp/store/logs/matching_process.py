@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _MOST_MEMORY = 512 * 2**20
+_MOST_CPU_SECONDS = 30
+"""What one search may take in all. Whoever waits gives up long before; but it may be killed, and then nobody would end this."""
 
 
 def main() -> int:
     """Until standard input ends."""
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (_MOST_CPU_SECONDS, _MOST_CPU_SECONDS))
     given, answers = sys.stdin.buffer, sys.stdout
     try:
         search = re.compile(json.loads(given.readline())).search

@@ -45,7 +45,11 @@ async def acknowledge_plan(args: AlertAcknowledgeArgs, ops: Ops) -> Plan:
 async def silence_plan(args: AlertSilenceArgs, ops: Ops) -> Plan:
     """Begin a silence, or end one."""
     if (args.end is None) is not bool(args.matchers):
-        raise InvalidArguments("Give either matchers or end.", hint='matchers: ["alertname=\\"HighLatency\\""].')
+        raise InvalidArguments(
+            "Give either matchers or end.",
+            hint='matchers: ["alertname=\\"HighLatency\\""].',
+            details={"fields": ["matchers", "end"]},
+        )
     if args.end is not None:
         return await _ending(args, args.end, ops)
     _refuse_too_long(args.minutes)
@@ -70,7 +74,9 @@ async def silence_plan(args: AlertSilenceArgs, ops: Ops) -> Plan:
 def _refuse_too_long(minutes: float) -> None:
     if minutes > MOST_MINUTES:
         raise InvalidArguments(
-            f"minutes: at most {MOST_MINUTES:,.0f}, which are {LONGEST_SILENCE.days} days.", details={"fields": ["minutes"]}
+            f"minutes: at most {MOST_MINUTES:,.0f}, which are {LONGEST_SILENCE.days} days.",
+            hint="Silence it again when that time is over.",
+            details={"fields": ["minutes"]},
         )
 
 

@@ -15,6 +15,7 @@ from ops_mcp.errors import InvalidArguments, NotFound
 from ops_mcp.governance.redaction import plain
 from ops_mcp.observing import Ranged
 from ops_mcp.ports import Ops
+from ops_mcp.targets import about
 from ops_mcp.tools.alerts.asking import rule_named
 from ops_mcp.tools.alerts.expressions import understood, warnings
 from ops_mcp.tools.alerts.testing import AlertRuleTestArgs, PeriodView, RuleTested
@@ -34,10 +35,11 @@ async def tested(args: AlertRuleTestArgs, ops: Ops) -> RuleTested:
         raise InvalidArguments("since is not before until.", hint="Swap them.", details={"fields": ["since", "until"]})
     step = _step(ops.config.settings.alerts.every_seconds, (end - start).total_seconds())
     start = datetime.fromtimestamp(-(-start.timestamp() // step) * step, tz=UTC)
-    found = await ops.sights.metrics.source(environment).ranged(
-        rule.expression, environment, start=start, end=end, step_seconds=step
-    )
-    _refuse_too_many(found, (end - start).total_seconds() / step)
+    with about("expression", "Narrow it by labels, or ask for a shorter time."):
+        found = await ops.sights.metrics.source(environment).ranged(
+            rule.expression, environment, start=start, end=end, step_seconds=step
+        )
+        _refuse_too_many(found, (end - start).total_seconds() / step)
     rehearsed = await anyio.to_thread.run_sync(lambda: when_would_fire(rule, _evaluations(found, start, end, step)))
     notes = [found.note] if found.note else []
     if step > ops.config.settings.alerts.every_seconds:
@@ -69,7 +71,11 @@ async def tested(args: AlertRuleTestArgs, ops: Ops) -> RuleTested:
 async def _rule(args: AlertRuleTestArgs, environment: EnvironmentName, ops: Ops) -> tuple[Rule, str]:
     """The stored rule, or one that is made of the arguments, and what a condition became."""
     if (args.name is None) is (args.expression is None):
-        raise InvalidArguments("Give either name or expression.", details={"fields": ["name", "expression"]})
+        raise InvalidArguments(
+            "Give either name or expression.",
+            hint="`alert_rules` lists the names there are.",
+            details={"fields": ["name", "expression"]},
+        )
     if args.name is not None:
         stored = await rule_named(args.name, environment, ops)
         if stored is None or not stored.rule.expression:

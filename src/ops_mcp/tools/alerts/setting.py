@@ -9,6 +9,7 @@ from ops_mcp.domain.releases import DeleteRule, Plan, SetRule
 from ops_mcp.errors import InvalidArguments, NotFound
 from ops_mcp.observing import EMBEDDED
 from ops_mcp.ports import Ops
+from ops_mcp.targets import about
 from ops_mcp.tools.alerts.asking import plan_of, refuse_unexpected, rule_named, without_secrets
 from ops_mcp.tools.alerts.expressions import understood, warnings
 from ops_mcp.tools.alerts.rules import AlertRuleDeleteArgs, AlertRuleSetArgs
@@ -87,7 +88,9 @@ async def _wanted(args: AlertRuleSetArgs, ops: Ops) -> tuple[tuple[Rule, ...], s
         fields["expression"], said = meant.expression, meant.said
         for_seconds = for_seconds if for_seconds is not None else meant.for_seconds
     fields["for_seconds"] = for_seconds or 0.0
-    return (parse_rule(fields, check_expression=_checker(environment, ops)),), f"Watched: {said}" if said else ""
+    with about("expression", "PromQL, or a condition such as error_rate > 5% for 5m."):
+        rule = parse_rule(fields, check_expression=_checker(environment, ops))
+    return (rule,), f"Watched: {said}" if said else ""
 
 
 def _of_objective(args: AlertRuleSetArgs, line: str, ops: Ops) -> tuple[tuple[Rule, ...], str]:

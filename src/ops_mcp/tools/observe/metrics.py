@@ -16,6 +16,7 @@ from ops_mcp.errors import InvalidArguments, NotFound, NotPermitted
 from ops_mcp.governance.redaction import plain
 from ops_mcp.observing import EMBEDDED, MetricSource, Observation
 from ops_mcp.ports import Ops
+from ops_mcp.targets import about
 from ops_mcp.tool import Args, Recorded, Result, Target, WriteArgs, read, record
 from ops_mcp.tools.observe.moments import LONGEST_MOMENT, moment
 
@@ -85,13 +86,14 @@ async def metrics_query(args: MetricsQueryArgs, ops: Ops) -> MetricsAnswer:
     """Metrics at `end`, or from `start` to it. Labels are strangers' data."""
     now = ops.clock()
     source = ops.sights.metrics.source(EnvironmentName(args.environment))
-    asked = await _asked(args, source, ops)
-    if args.start is not None:
-        return await _ranged(args, asked, source, ops, now)
-    if args.step is not None:
+    if args.step is not None and args.start is None:
         raise InvalidArguments("step is of a range.", hint="Give start as well.", details={"fields": ["step"]})
-    at = now if args.end is None else moment("end", args.end, now)
-    answer = await source.instant(asked.expression, EnvironmentName(args.environment), at)
+    with about("query", "docs/languages/metrics.md says what can be asked; `metrics_list` says which metrics there are."):
+        asked = await _asked(args, source, ops)
+        if args.start is not None:
+            return await _ranged(args, asked, source, ops, now)
+        at = now if args.end is None else moment("end", args.end, now)
+        answer = await source.instant(asked.expression, EnvironmentName(args.environment), at)
     return await _of_moment(args, asked, source, answer, at, ops)
 
 
@@ -289,7 +291,8 @@ class MetricsListed(Result):
 async def metrics_list(args: MetricsListArgs, ops: Ops) -> MetricsListed:
     """Which metrics there are: kind, unit, series, labels."""
     source = ops.sights.metrics.source(EnvironmentName(args.environment))
-    found = await source.listed(EnvironmentName(args.environment), match=args.match, limit=_MOST_LISTED + 1)
+    with about("match", 'Part of a name, or label matchers such as {service="web"}.'):
+        found = await source.listed(EnvironmentName(args.environment), match=args.match, limit=_MOST_LISTED + 1)
     views = [
         MetricView(
             untrusted_name=plain(ops.redact(one.name), 200),

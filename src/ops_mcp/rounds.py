@@ -22,6 +22,7 @@ from ops_mcp.operations.heal import Healing
 from ops_mcp.operations.parts import Parts
 from ops_mcp.operations.probes.kinds import asked
 from ops_mcp.operations.probes.reaching import Means
+from ops_mcp.operations.reporting import reporting
 from ops_mcp.operations.sample import sampling
 from ops_mcp.operations.watch_health import HealthWatch
 from ops_mcp.secrets import Secrets
@@ -49,6 +50,7 @@ def rounds(opened: Opened, parts: Parts) -> tuple[Round, ...]:
         healing(opened, parts).run,
         health_watch(opened, parts).run,
         *sampling(parts, opened.metrics, lambda: scraped_pages(opened)),
+        *reports(opened, parts),
         *outgoing(opened, parts),
         *(collecting(parts, opened.logs, lambda: opened.app.redactor().text) if opened.config.settings.logs.collect else ()),
     )
@@ -92,6 +94,16 @@ async def submit(app: App, one: Try) -> Outcome:
     }
     credential = OnBehalf(operation=f"heal {one.incident}", agent=one.agent)
     return await call(app, credential, Client(name="worker", transport="worker"), one.remedy.value, arguments)
+
+
+def reports(opened: Opened, parts: Parts) -> tuple[Round, ...]:
+    """What operators are told of ops-mcp itself."""
+    app = opened.app
+
+    def enqueue(tx: Transaction, notice: Notice, *, at: datetime) -> object:
+        return outbox.enqueue(tx, notice, at=at, redactor=app.redactor())
+
+    return reporting(parts, opened.config.settings.alerts.operators, enqueue)
 
 
 def outgoing(opened: Opened, parts: Parts) -> tuple[Round, ...]:

@@ -79,6 +79,7 @@ class AlertTerms(Value):
     """Seconds between evaluations, and who outside may report alerts: each source's name, and the secret its token is in.
 
     `routes` say how alerts reach each channel, `inhibitions` which alerts explain others; what ended is kept for `keep_days`.
+    `operators` are the channels that are told of ops-mcp itself: refusals, budgets, scores, load, services left to a person.
     """
 
     every_seconds: float = Field(default=15.0, ge=1, le=3600)
@@ -86,6 +87,7 @@ class AlertTerms(Value):
     routes: Routes = Routes()
     inhibitions: tuple[Inhibition, ...] = ()
     keep_days: int = Field(default=90, ge=1, le=3650)
+    operators: tuple[Name, ...] = Field(default=(), max_length=16)
 
     @field_validator("sources", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ help:
 	@echo "make test    the tests a developer waits for"
 	@echo "make check   lint, format, types, layers, generated pages"
 	@echo "make bench   measure the claims; writes bench/results.json"
-	@echo "make docs    write docs/reference anew from the code"
+	@echo "make docs    write docs/reference and the tools' schemas anew from the code"
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }

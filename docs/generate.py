@@ -19,14 +19,15 @@ from ops_mcp.cli.paint import EXIT_CODES
 from ops_mcp.config import EnvironmentSettings, Settings
 from ops_mcp.domain.places import Binding
 from ops_mcp.providers.local.options import Options
-from ops_mcp.tool import AnyTool
+from ops_mcp.tool import SCHEMAS, AnyTool, made_schemas
 
 PAGES = Path(__file__).parent / "reference"
+SCHEMAS_FILE = Path(tools.__file__).with_name(Path(SCHEMAS).name)
 GENERATED = "<!-- Written by docs/generate.py from the code. Change the code, then run `make docs`. -->\n"
 
 
 def main() -> int:
-    fresh = {PAGES / name: GENERATED + "\n" + page() for name, page in pages().items()}
+    fresh = {PAGES / name: GENERATED + "\n" + page() for name, page in pages().items()} | {SCHEMAS_FILE: schemas()}
     stale = [file for file, text in fresh.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv[1:]:
         for file in stale:
@@ -41,6 +42,12 @@ def main() -> int:
 
 def pages() -> dict[str, Callable[[], str]]:
     return {"tools.md": tools_page, "config.md": config_page, "cli.md": cli_page, "errors.md": errors_page}
+
+
+def schemas() -> str:
+    """What tools/list publishes of every tool, so that no server has to make it at its start."""
+    made = {name: schema for tool in tools.load(tools.TOOLSETS).values() for name, schema in made_schemas(tool).items()}
+    return json.dumps(made, indent=1, sort_keys=False, ensure_ascii=False) + "\n"
 
 
 def tools_page() -> str:

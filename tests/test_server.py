@@ -9,10 +9,12 @@ import pytest
 from mcp import Client, MCPError
 from mcp.types import CallToolResult, PromptReference, ResourceTemplateReference, TextContent, TextResourceContents
 
+from ops_mcp import tools
 from ops_mcp.domain.identity import Effect
 from ops_mcp.domain.outcomes import Failed
 from ops_mcp.errors import Code, Problem
 from ops_mcp.server import build, hints, to_result
+from ops_mcp.tool import input_schema, made_schemas, output_schema
 from tests.wire.fakes import CALL_ID, TOOLS, FakeCalls, done, door, refused, token
 
 pytestmark = pytest.mark.anyio
@@ -281,3 +283,9 @@ def test_lists_may_be_cached_and_operational_data_may_not():
     assert server.cache_hints["tools/list"].scope == "public"
     assert server.cache_hints["resources/read"].ttl_ms == 0
     assert server.cache_hints["resources/read"].scope == "private"
+
+
+def test_the_schemas_that_are_written_down_are_those_of_the_models():
+    for tool in tools.load(tools.TOOLSETS).values():
+        made = made_schemas(tool)
+        assert [input_schema(tool), output_schema(tool)] == list(made.values()), f"{tool.name}: run `make docs`"

@@ -249,7 +249,7 @@ def verify(demo: Demo) -> tuple[str, ...]:
 def configure(demo: Demo) -> None:
     """The configuration file: an anchor outside the state directory, a small budget for one agent, and what is watched."""
     demo.anchor.parent.mkdir(parents=True)
-    demo.world.config.mkdir(parents=True)
+    demo.world.config.mkdir(exist_ok=True)
     settings: dict[str, Any] = {"budgets": {"agents": {"spender": {"read": {"calls_per_day": SPENDERS_READS}}}}}
     settings |= sights.settings(demo)
     sights.watch(demo)

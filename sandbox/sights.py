@@ -134,7 +134,7 @@ async def heals(house: House, agent: AgentSession) -> None:
     )
     story.check("The queue is short again, and the alert ends", true=ended is not None)
     figures = world.must("figures", "--json").data
-    story.check("What it took is counted from stored facts", true=figures["incidents"] >= 1, evidence=json.dumps(figures)[:160])
+    story.check("What it took is counted from stored facts", true=figures["incidents"] >= 1, evidence=_counted(figures))
 
 
 async def until(ask: Callable[[], Awaitable[Any]], is_so: Callable[[Any], bool], *, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -157,8 +157,11 @@ async def _started(agent: AgentSession) -> float | None:
 
 async def _restarted(world: World) -> str:
     """What the ledger says of the remedy, once it succeeded."""
-    done = world.must("audit", "search", "--kind", "healing.settled", "--json").data
-    return json.dumps(done)[:120] if "succeeded" in json.dumps(done) else ""
+    for record in world.must("audit", "search", "--kind", "healing.settled", "--json").data["records"]:
+        said = record["body"]["data"]
+        if said.get("outcome") == "succeeded":
+            return f"record {record['number']}: healing.settled, {said.get('remedy', 'restart')} {said['outcome']}"
+    return ""
 
 
 async def _until_told(house: House, rule: str, status: str) -> list[dict[str, Any]]:
@@ -173,6 +176,11 @@ async def _until_told(house: House, rule: str, status: str) -> list[dict[str, An
     if found is None:
         raise NotTrue(f"{file} holds a notice of {rule} that is {status}")
     return list(found)
+
+
+def _counted(figures: dict[str, Any]) -> str:
+    detect, resolve = (figures[f"time_to_{what}"]["mean_seconds"] for what in ("detect", "resolve"))
+    return f"{figures['incidents']} incidents: found within {detect:.0f} s, ended after {resolve:.0f} s on average"
 
 
 def _pattern(reply: Reply | None) -> str:

@@ -80,7 +80,8 @@ class AgentSession:
 class World:
     """One temporary house. `terminal` runs the operator's commands in it, `agent` opens an agent's session.
 
-    `program` is how `ops-mcp` is run there; this checkout's own unless given.
+    What else this machine does is no part of a story: its configuration file, until somebody writes another, turns the load guard
+    off. `program` is how `ops-mcp` is run there; this checkout's own unless given.
     """
 
     def __init__(self, program: Sequence[str] = ()) -> None:
@@ -88,6 +89,8 @@ class World:
         self.home = Path(tempfile.mkdtemp(prefix="ops-mcp-demo-"))
         self.config = self.home / "config"
         self.state = self.home / "state"
+        self.config.mkdir()
+        (self.config / "config.toml").write_text("[guard]\nenabled = false\n", encoding="utf-8")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(OWN_NAMES)} | {
             "OPS_MCP_CONFIG": str(self.config),
             "OPS_MCP_STATE": str(self.state),
@@ -144,13 +147,14 @@ class World:
 
     def _end_services(self) -> None:
         """What runs as another uid lives outside this house and names it nowhere; its own records lead to it."""
-        for record in self.state.glob("local/*/*/deployments/*/process.json"):
-            desk = Desk(record.parent)
-            started = desk.started()
-            desk.want_nothing()
-            if started is not None:
-                processes.send(tree_of(started), signal.SIGKILL)
-        shutil.rmtree(runs_root(self.state, Confinement(mode=Mode.uid)), ignore_errors=True)
+        for state in (self.state, self.home / ".local/state/ops-mcp"):  # or the default place, where a test asks for that
+            for record in state.glob("local/*/*/deployments/*/process.json"):
+                desk = Desk(record.parent)
+                started = desk.started()
+                desk.want_nothing()
+                if started is not None:
+                    processes.send(tree_of(started), signal.SIGKILL)
+            shutil.rmtree(runs_root(state, Confinement(mode=Mode.uid)), ignore_errors=True)
 
 
 def command() -> list[str]:

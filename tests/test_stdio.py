@@ -56,10 +56,10 @@ def test_the_first_minutes_of_a_2026_client(talk: Talk, tmp_path: Path):
     code, out, err = talk.end()
     assert (code, out) == (0, b"")
     assert b"Traceback" not in err
-    # One decision for each request that shows or changes something operational: whoami, two for the status page,
+    # One decision for each request that shows or changes something operational: whoami, three for the status page,
     # one for the completion, the unknown tool, the bad arguments.
     begun = [r for r in ledger(tmp_path) if r["kind"] in ("call.admitted", "call.refused")]
-    assert [r.get("tool") for r in begun] == ["whoami", "whoami", "services", "services", "no_such_tool", "deploy"]
+    assert [r.get("tool") for r in begun] == ["whoami", "whoami", "services", "health", "services", "no_such_tool", "deploy"]
 
 
 def test_a_2025_client_is_served_by_the_same_process(talk: Talk):

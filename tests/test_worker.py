@@ -129,6 +129,7 @@ def _leave_nothing_to_do(tx: Transaction) -> None:
     """A worker that starts only now must not bring back what the test ends."""
     tx.execute("UPDATE deployments SET serving = 0")
     tx.execute("UPDATE operations SET final = 1")
+    tx.execute("UPDATE alert_rules SET deleted_by = 'test', deleted_at = '2026-01-01T00:00:00+00:00'")
 
 
 async def end_everything(shop: Shop, app: App) -> None:
@@ -314,6 +315,21 @@ async def test_another_installation_on_the_same_database_is_refused_aloud(tmp_pa
         with pytest.raises(Conflict, match="another config_dir"):
             worker.refuse_other_worker(other)
         worker.refuse_other_worker(shop.config)
+
+
+async def test_a_worker_that_may_not_work_says_why_in_one_line_and_does_not_crash(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, worker_mode="external")
+    claim = worker.claim_of(shop.config)
+    other = claim.evolve(holder="other", ground=claim.ground.evolve(config_dir="elsewhere"))
+    async with open_app(shop.config, wake_worker=lambda: None) as server:
+        await server.database.write(lambda tx: leases.take(tx, other, at=server.app.clock(), seconds=600))
+        environment = {**os.environ, "OPS_MCP_CONFIG": str(shop.config_dir), "OPS_MCP_STATE": str(shop.state_dir)}
+        command = [sys.executable, "-c", "from ops_mcp.worker import main; raise SystemExit(main())"]
+        with anyio.fail_after(60):
+            ended = await anyio.run_process(command, env=environment, check=False, stderr=subprocess.PIPE)
+    assert ended.returncode == 7
+    (line,) = ended.stderr.decode().splitlines()
+    assert "A worker with another config_dir holds this database." in line
 
 
 async def test_nothing_is_started_where_the_worker_is_external(tmp_path: Path) -> None:

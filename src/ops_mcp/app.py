@@ -80,14 +80,15 @@ class Request:
     redactor: Redactor
 
 
-def visible(rules: Rules, world: World, caller: Caller, at: datetime) -> tuple[EnvironmentName, ...]:
-    """The environments that this caller may read."""
+def visible(rules: Rules, world: World, caller: Caller, at: datetime, *, tool: str = "services") -> tuple[EnvironmentName, ...]:
+    """The environments that this caller may read, and may read with this tool: an operator may forbid it in some."""
     policy = rules.policy
-    key = ("visible", policy.digest, caller, at.replace(second=0, microsecond=0) if policy.sees_time else None)
+    key = ("visible", tool, policy.digest, caller, at.replace(second=0, microsecond=0) if policy.sees_time else None)
     seen = world.recall(key, _Seen)
     if seen is None:
         places = world.config.environments.items()
-        seen = _Seen(tuple(name for name, environment in places if policy.lets_see(caller, environment, at=at)))
+        by = dict.fromkeys(("services", tool))
+        seen = _Seen(tuple(name for name, place in places if all(policy.lets_see(caller, place, at=at, tool=t) for t in by)))
         world.remember(key, seen)
     return seen.names
 

@@ -279,7 +279,9 @@ def _ops_of(request: Request, call: Call, caller: Caller, admitted: Admitted | N
         call=call,
         caller=caller,
         config=world.config,
-        visible=lambda: visible(request.rules, world, caller, app.clock()),
+        visible=lambda: visible(
+            request.rules, world, caller, app.clock(), tool=call.tool if call.effect is Effect.read else "services"
+        ),
         verdict=admitted.verdict if admitted else None,
         providers=world.providers,
         deployments=app.deployments,

@@ -365,7 +365,8 @@ def _parse(model: type[V], data: JsonObject, file: Path) -> V:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise NotConfigured(f"{file}: {where}: {first['msg']}.", hint="See docs/reference/config.md.") from error
+        page = "docs/languages/health.md" if model is Thing else "docs/reference/config.md"
+        raise NotConfigured(f"{file}: {where}: {first['msg']}.", hint=f"See {page}.") from error
 
 
 def _directory(environ: Mapping[str, str], own: str, xdg: str, fallback: str) -> Path:

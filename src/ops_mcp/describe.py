@@ -156,8 +156,8 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
     target = args.target()
     place = await _resolve(app, target)
     environment_name = place.environment or target.environment
-    environment = world.config.environments.get(EnvironmentName(environment_name)) if environment_name else None
-    if environment_name and environment is None:
+    environment = world.config.environments.get(EnvironmentName(environment_name)) if environment_name is not None else None
+    if environment_name is not None and environment is None:  # so it is where the name is empty, which is not the same as none
         raise InvalidArguments(f"{tool.name}: there is no such environment.", details={"fields": ["environment"]})
     service = place.service or target.service
     binding = world.config.binding(service, environment_name) if service and environment_name else None
@@ -182,7 +182,7 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         always_reachable=tool.always_reachable,
         recovery=tool.recovers and await _recovers(app, target, service, environment_name),
         on_host=binding is not None and _may_alter(tool, place) and runs_here(world.providers, binding),
-        sample_only=binding is not None and binding.options.get("source") == "sample",
+        sample_only=binding is not None and binding.options.get("source") == "sample" and _concerns_what_runs(tool, target),
         dry_run=writes.dry_run if writes else False,
         idempotency_key=request.redactor.text(writes.idempotency_key) if writes and writes.idempotency_key else None,
         reason=request.redactor.text(writes.reason) if writes else "",
@@ -196,6 +196,11 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
 def _may_alter(tool: AnyTool, place: "_Resolved") -> bool:
     """Whether the load guard may have a word: cancelling what somebody else has running is a change like any other."""
     return tool.alters_runtime or (tool.effect is Effect.change and place.open)
+
+
+def _concerns_what_runs(tool: AnyTool, target: Target) -> bool:
+    """Whether it is about a service itself, or a deployment of it, and not about what is kept and told of it."""
+    return tool.alters_runtime or target.deployment is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/alerts/{source}"
 _MOST_NAMED = 20
+_MOST_DIGITS = 18
 _STATUS = {Code.invalid_arguments: 400, Code.unavailable: 503}
 
 
@@ -147,7 +148,9 @@ def redacted(alert: Alert, redactor: Redactor) -> Alert:
         cleaned = redactor.value(fields)
         return tuple((name, str(text)) for name, text in cleaned.items()) if isinstance(cleaned, dict) else ()
 
-    return alert.evolve(name=redactor.text(alert.name), labels=clean(alert.labels), annotations=clean(alert.annotations))
+    service = alert.service if alert.service and redactor.text(alert.service) == alert.service else None
+    name = redactor.text(alert.name)
+    return alert.evolve(name=name, service=service, labels=clean(alert.labels), annotations=clean(alert.annotations))
 
 
 def _record(found: Inbound, source: SourceTerms, beyond: int, at: datetime) -> Record:
@@ -168,7 +171,7 @@ def _record(found: Inbound, source: SourceTerms, beyond: int, at: datetime) -> R
 def _announced(scope: Scope) -> int:
     """The length that the request says its body has; 0 where it says none."""
     said = [value for name, value in scope["headers"] if name == b"content-length"]
-    return int(said[0]) if len(said) == 1 and said[0].isdigit() else 0
+    return int(said[0][:_MOST_DIGITS]) if len(said) == 1 and said[0].isdigit() else 0
 
 
 def _digest(text: str) -> bytes:

@@ -239,6 +239,10 @@ class HealthBook(Protocol):
         """Every service of these environments, the worst first."""
         ...
 
+    async def standstill(self) -> str:
+        """Why nothing is probed, evaluated or collected although something should be; empty while a worker is at work."""
+        ...
+
 
 class LoadBook(Protocol):
     """The load guard's levels."""
@@ -332,6 +336,15 @@ class Channel(Protocol):
     async def send(self, notice: Notice) -> str:
         """Deliver it; the outside's own name for it, or empty. Raises `OpsError`: `retryable` where sending again cannot deliver
         it twice or the outside tells them apart by the notice's id, else what happened is unknown."""
+        ...
+
+
+@runtime_checkable
+class Ready(Protocol):
+    """A channel that can be looked at without telling anybody."""
+
+    async def ready(self) -> str:
+        """What it leads to, in a few words for `doctor`. Raises `OpsError`s for what would keep a notice from leaving."""
         ...
 
 

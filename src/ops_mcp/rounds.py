@@ -12,7 +12,7 @@ from ops_mcp.app import App
 from ops_mcp.call import call
 from ops_mcp.domain.identity import Client, OnBehalf
 from ops_mcp.domain.outcomes import Outcome
-from ops_mcp.errors import NotConfigured
+from ops_mcp.errors import OpsError
 from ops_mcp.observing import Notice
 from ops_mcp.operations.collect import collecting
 from ops_mcp.operations.deliver import deliveries
@@ -119,7 +119,7 @@ def scraped_pages(opened: Opened) -> Sequence[Page]:
     for name, made in configured(opened.config, "scrape", secret=Secrets(opened.config.config_dir).read).items():
         try:
             found.append(made())
-        except NotConfigured as error:
+        except OpsError as error:
             log.warning("[sources.%s] is not scraped: %s", name, error.message)
     return found
 

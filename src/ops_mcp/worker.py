@@ -36,7 +36,7 @@ from ops_mcp.store.schema import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
-_LOG_BYTES = 5 * 2**20
+_LOG, _LOG_BYTES = "worker.log", 5 * 2**20
 _KEPT_OF_THE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SYSTEMROOT")
 _DETACH = (
     "import os; hasattr(os, 'fork') and os.fork() and os._exit(0); from ops_mcp.worker import main; raise SystemExit(main())"
@@ -143,12 +143,21 @@ class _Redacted(logging.Formatter):
 
 
 async def _work_until_told(config: Config) -> None:
+    """Raises what keeps this worker from working as it is, not inside the group that listens for signals."""
     reins = Reins()
-    async with open_app(config, wake_worker=_nothing) as opened, anyio.create_task_group() as group:
+    refusal: OpsError | None = None
+    async with open_app(config, wake_worker=_nothing) as opened:
         redact_log(lambda text: opened.app.redactor().text(text))
-        group.start_soon(_pull_on_signals, reins)
-        await work(desk_of(opened, Rhythm(exits_when_idle=config.settings.worker != "external")), reins)
-        group.cancel_scope.cancel()
+        async with anyio.create_task_group() as group:
+            group.start_soon(_pull_on_signals, reins)
+            group.start_soon(_keep_log_short, config.state_dir / _LOG)
+            try:
+                await work(desk_of(opened, Rhythm(exits_when_idle=config.settings.worker != "external")), reins)
+            except OpsError as error:
+                refusal = error
+            group.cancel_scope.cancel()
+    if refusal is not None:
+        raise refusal
 
 
 async def _pull_on_signals(reins: Reins) -> None:
@@ -266,7 +275,7 @@ def _start_detached(config: Config, environ: Mapping[str, str]) -> None:
     if config.settings.database_url:
         own["OPS_MCP_DATABASE_URL"] = config.settings.database_url
     config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _log_file(config.state_dir / "worker.log") as out:
+    with _log_file(config.state_dir / _LOG) as out:
         # -P: the directory it starts in must not be a place to import from.
         first = subprocess.Popen(
             [sys.executable, "-P", "-c", _DETACH],
@@ -286,6 +295,23 @@ def _log_file(path: Path) -> BinaryIO:
     if path.exists() and path.stat().st_size > _LOG_BYTES:
         path.replace(path.with_suffix(".log.1"))
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+
+
+async def _keep_log_short(path: Path) -> None:
+    while True:
+        turn_log(path)
+        await anyio.sleep(60)
+
+
+def turn_log(path: Path) -> None:
+    """Begin another log where this process writes into this one and it has grown large."""
+    try:
+        if path.exists() and os.path.samestat(os.fstat(2), path.stat()) and path.stat().st_size > _LOG_BYTES:
+            with _log_file(path) as out:
+                os.dup2(out.fileno(), 1)
+                os.dup2(out.fileno(), 2)
+    except OSError as error:
+        log.warning("the log cannot be begun anew: %s", error)
 
 
 def _holder_lives(holder: str) -> bool:

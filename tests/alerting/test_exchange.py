@@ -260,3 +260,15 @@ DURATIONS: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("text", "seconds"), DURATIONS)
 def test_durations_are_those_of_prometheus(text: str, seconds: float | None) -> None:
     assert duration_seconds(text) == seconds
+
+
+def test_an_expression_that_is_none_is_refused_by_the_place_of_its_rule() -> None:
+    def check(expression: str) -> None:
+        if expression == "up ==":
+            raise InvalidArguments("The expression is no PromQL.", hint="An example: up == 0.")
+
+    text = "groups: [{name: g, rules: [{alert: A, expr: up}, {alert: B, expr: 'up =='}]}]"
+    with pytest.raises(InvalidArguments) as refused:
+        import_rules(text, Defaults(environment=EnvironmentName("staging")), check_expression=check)
+    assert refused.value.message == "Group 1, rule 2: expr: The expression is no PromQL."
+    assert refused.value.hint == "An example: up == 0."

@@ -261,9 +261,16 @@ def test_an_alert_from_outside_that_is_not_sent_again_ends_by_itself() -> None:
 
 
 def test_older_news_than_what_is_known_is_no_news() -> None:
-    late = A.evolve(starts_at=after(minutes=5))
+    outside = A.evolve(source="probe")
+    late = outside.evolve(starts_at=after(minutes=5))
     board = received(Board(), [late], ROUTES, after(minutes=5)).board
-    assert received(board, [ended(A, after(minutes=2))], ROUTES, after(minutes=6)).board == board
+    assert received(board, [ended(outside, after(minutes=2))], ROUTES, after(minutes=6)).board == board
+
+
+def test_our_own_news_come_in_order_whatever_the_clock_says() -> None:
+    board = received(Board(), [A.evolve(starts_at=after(minutes=5))], ROUTES, after(minutes=5)).board
+    news = received(board, [ended(A, after(minutes=2))], ROUTES, after(minutes=2)).board
+    assert not news.alerts[A.fingerprint].is_firing(after(minutes=2))
 
 
 def test_a_message_lists_a_bounded_number_and_counts_them_all() -> None:

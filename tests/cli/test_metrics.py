@@ -63,7 +63,7 @@ def test_without_a_query_what_there_is_is_listed(terminal: Terminal) -> None:
     ("arguments", "code", "said"),
     [
         (("metrics", "up"), 2, "--environment is missing"),
-        (("metrics", "up", "--environment", "nowhere"), 7, "no environment"),
+        (("metrics", "up", "--environment", "nowhere"), 4, "no environment"),
         (("metrics", "sum(", "--environment", "sandbox"), 2, "no PromQL"),
         (("metrics", "up", "--environment", "sandbox", "--since", "yesterday"), 2, "duration"),
         (("metrics", "up", "--environment", "sandbox", "--since", "2030-01-01"), 2, "not in the past"),

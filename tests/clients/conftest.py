@@ -54,6 +54,9 @@ def run(*arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT, se
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     home = tmp_path_factory.mktemp("installation")
     bare = Installation(home, "")
+    # Whatever else this machine does meanwhile is not what these clients are tested for.
+    (home / "config").mkdir()
+    (home / "config" / "config.toml").write_text("[guard]\nenabled = false\n", encoding="utf-8")
     run(sys.executable, "-m", "ops_mcp", "init", "--no-passphrase", "--json", env=bare.places)
     made = run(sys.executable, "-m", "ops_mcp", "agent", "add", "ci", "--json", env=bare.places)
     return Installation(home, json.loads(made)["token"])

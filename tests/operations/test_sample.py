@@ -195,6 +195,18 @@ async def test_a_series_that_goes_and_a_target_that_goes_are_marked_as_ended(tmp
         assert (is_stale(newest["a"]), newest["up"], newest["scrape_samples_scraped"]) == (True, 0.0, 0.0)
 
 
+async def test_a_page_that_cannot_be_fetched_is_logged_once_and_once_more_when_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sampled_world(tmp_path) as (world, store), exposing(b"a 1\n") as exposed:
+        page, ending = exposed.page(), Ending()
+        with caplog.at_level("INFO", logger="ops_mcp.operations.sample"):
+            for status in ("200 OK", "503 Busy", "503 Busy", "503 Busy", "200 OK", "200 OK"):
+                exposed.status = status
+                await scraped(page, ending, store, world.time.clock, str)
+    assert caplog.messages == [f"{page.name} answers 503.", f"{page.name} is fetched again"]
+
+
 @pytest.mark.parametrize(
     ("body", "table", "up", "kept"),
     [

@@ -19,6 +19,7 @@ from ops_mcp.domain.places import EnvironmentName
 from ops_mcp.errors import DeadlineExceeded, InvalidArguments, NotConfigured, NotFound, ProviderError
 from ops_mcp.metrics.labels import labels_of, value_of
 from ops_mcp.metrics.series import STALE, Matrix, Scalar, Series, Vector
+from ops_mcp.sources import scrape
 from ops_mcp.sources.prometheus import MOST_BYTES, Prometheus, build
 from ops_mcp.values import JsonObject, Secret
 from tests.metrics.prometheus import BINARY, running
@@ -222,6 +223,16 @@ async def test_a_server_that_stays_silent_is_not_waited_for() -> None:
 def test_a_table_that_cannot_be_used_is_refused(table: JsonObject) -> None:
     with pytest.raises(NotConfigured, match=r"\[sources.metrics\]"):
         source(**{"url": "http://127.0.0.1:9", **table})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [build, scrape.build])
+def test_a_token_is_never_sent_over_a_network_in_clear(kind: Callable[..., object]) -> None:
+    table = {"environment": "production", "token": "t"} | ({"service": "web"} if kind is scrape.build else {})
+    for allowed in ("https://metrics.test/", "http://127.0.0.1:9090/", "http://localhost:9090/"):
+        kind("metrics", {**table, "url": allowed}, secret=Secret)
+    for refused in ("http://metrics.test/", "http://127.0.0.1.metrics.test/"):
+        with pytest.raises(NotConfigured, match="in clear"):
+            kind("metrics", {**table, "url": refused}, secret=Secret)
 
 
 def test_without_matchers_the_environments_name_is_demanded() -> None:

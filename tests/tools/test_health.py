@@ -21,9 +21,10 @@ from ops_mcp.operations.loop import Rhythm, work
 from ops_mcp.operations.parts import Reins
 from ops_mcp.startup import open_app
 from ops_mcp.store import health as rows
+from ops_mcp.store import leases
 from ops_mcp.store.health import Asking, ProbeKey, Stored
 from ops_mcp.values import Json, digest
-from ops_mcp.worker import desk_of
+from ops_mcp.worker import claim_of, desk_of
 from tests.house import NOBODY, House, house
 from tests.operations.probes.servers import paused, redis_server
 
@@ -354,3 +355,21 @@ async def _until(home: House, agent: Credential, state: str, *, says: str = "") 
             if cache["state"] == state and says in cache["evidence"]:
                 return cache
             await anyio.sleep(0.1)
+
+
+async def test_where_no_worker_is_at_work_health_and_alerts_say_that_they_stand_still(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        agent = await home.agent()
+        tools = ("health", "alerts", "alert_rules")
+        assert [done(await home.call(agent, tool))["trouble"] for tool in tools] == ["", "", ""]
+        rule = {"name": "Down", "environment": "staging", "expression": "probe_success == 0"}
+        assert isinstance(await home.call(agent, "alert_rule_set", **rule), Done)
+        for tool in tools:
+            assert done(await home.call(agent, tool))["trouble"].startswith("No worker is at work yet: nothing is probed")
+        claim, at = claim_of(home.config), home.now[0]
+        await home.database.write(lambda tx: leases.take(tx, claim, at=at, seconds=15))
+        assert [done(await home.call(agent, tool))["trouble"] for tool in tools] == ["", "", ""]
+        home.advance(seconds=16)
+        for tool in tools:
+            told = done(await home.call(agent, tool))["trouble"]
+            assert told.startswith(f"No worker is at work since {at + timedelta(seconds=15):%Y-%m-%d %H:%M:%S} UTC"), told

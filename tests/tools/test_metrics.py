@@ -162,6 +162,25 @@ async def test_what_cannot_be_asked_is_refused_by_name(tmp_path: Path) -> None:
             assert said in refused.message, query
 
 
+async def test_a_step_or_time_that_is_none_is_refused_by_the_name_of_its_argument(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        agent = await home.agent()
+        for wrong in ({"start": "1h", "step": "1ms"}, {"start": "soon"}, {"end": "soon"}):
+            refused = problem(await home.call(agent, "metrics_query", environment="staging", query="depth", **wrong))
+            assert refused.code is Code.invalid_arguments
+            assert refused.details == {"fields": [list(wrong)[-1]]}
+            assert list(wrong)[-1] in refused.message
+
+
+async def test_a_moment_in_seconds_is_shown_to_the_second(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        agent = await home.agent()
+        await keep(home, sample("began_seconds", 1795576464.25), sample("share", 0.123456789), sample("size", 2.0**50))
+        shown = {"began_seconds": 1795576464.0, "share": 0.123457, "size": 2.0**50}
+        for name, value in shown.items():
+            assert (await ask(home, agent, name))["series"][0]["value"] == value
+
+
 async def test_a_billion_points_are_refused_at_once(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         agent = await home.agent()

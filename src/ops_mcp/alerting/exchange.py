@@ -119,7 +119,14 @@ def _read(node: Node, where: str, defaults: Defaults, check_expression: CheckExp
         "sources": _names(ours.get(_SOURCES)),
         "remediation": _remediation(ours),
     }
-    return parse_rule(fields, check_expression=check_expression, where=where)
+
+    def check(expression: str) -> None:
+        try:
+            check_expression(expression)
+        except InvalidArguments as error:
+            raise InvalidArguments(f"{where}: expr: {error.message}", hint=error.hint, details=error.details) from error
+
+    return parse_rule(fields, check_expression=check, where=where)
 
 
 def _remediation(ours: Mapping[str, str]) -> Json:

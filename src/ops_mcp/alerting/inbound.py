@@ -19,7 +19,7 @@ from ops_mcp.alerting.numbers import go_float
 from ops_mcp.alerting.plain import plain
 from ops_mcp.alerting.rules import Rule, refused
 from ops_mcp.alerting.settings import Source
-from ops_mcp.alerting.severity import severity_of
+from ops_mcp.alerting.severity import Severity, severity_of
 from ops_mcp.errors import InvalidArguments
 from ops_mcp.values import Value
 
@@ -74,7 +74,7 @@ def claimed(alert: Alert, rules: Iterable[Rule]) -> Claimed:
             and rule.service in (None, alert.service)
         ):
             channels = rule.channels or alert.channels
-            return Claimed(alert.evolve(severity=rule.severity, channels=channels), rule)
+            return Claimed(_as_bad(alert, rule.severity).evolve(channels=channels), rule)
     return Claimed(alert, None)
 
 
@@ -167,9 +167,13 @@ def _from_plain(found: Mapping[str, object], source: Source, at: datetime) -> Al
     labels = {ALERTNAME: metric, SERVICE: row.service}
     alert = _alert(labels, metric, source, starts_at, starts_at if status in ENDED else _ends(source, at))
     summary = f"{metric} is {go_float(row.current_value)}, threshold {go_float(row.threshold)}"
-    return alert.evolve(
-        severity=severity or source.severity, value=go_float(row.current_value), annotations=(("summary", summary),)
-    )
+    told = alert.evolve(value=go_float(row.current_value), annotations=(("summary", summary),))
+    return _as_bad(told, severity or source.severity)
+
+
+def _as_bad(alert: Alert, severity: Severity) -> Alert:
+    """The alert at that severity, by its label too, which is what silences and inhibitions look at."""
+    return alert.evolve(severity=severity, labels=labels_of({**dict(alert.labels), SEVERITY: severity.value}))
 
 
 def _alert(labels: Mapping[str, str], name: str, source: Source, starts_at: datetime, ends_at: datetime | None) -> Alert:

@@ -150,8 +150,10 @@ def restored(watched: Watch, progress: Progress, at: datetime) -> Progress:
 
     Three things differ, because our whole state is stored and not only that series. Up to `UNNOTICED` it is a gap like any other.
     A firing alert goes on firing, however long the outage, until an evaluation says otherwise: it was told, and is told no second
-    time. A resolved one is kept until its retention is over.
+    time. A resolved one is kept until its retention is over. Where the clock was set back, everything is as old as it was.
     """
+    if progress.evaluated_at is not None and at < progress.evaluated_at:
+        return progress._replace(alerts=_earlier(progress.alerts, progress.evaluated_at - at))
     if progress.evaluated_at is None or at - progress.evaluated_at <= UNNOTICED:
         return progress
     outage = at - progress.evaluated_at
@@ -242,6 +244,18 @@ def _told(change: Change, before: Active | None, after: Active | None, at: datet
         return Transition(change, before._replace(resolved_at=at))
     assert after is not None
     return Transition(change, after)
+
+
+def _earlier(alerts: Mapping[Labels, Active], by: timedelta) -> Mapping[Labels, Active]:
+    """The same alerts on a clock that was set back. `fired_at` stays: by it, people were told."""
+    return {
+        labels: alert._replace(
+            active_at=alert.active_at - by,
+            keep_firing_since=alert.keep_firing_since and alert.keep_firing_since - by,
+            resolved_at=alert.resolved_at and alert.resolved_at - by,
+        )
+        for labels, alert in alerts.items()
+    }
 
 
 def _after(outage: timedelta, watched: Watch, alert: Active, at: datetime) -> Active | None:

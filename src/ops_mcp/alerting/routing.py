@@ -130,7 +130,7 @@ def received(board: Board, alerts: Iterable[Alert], routes: Routes, at: datetime
 
 def notify(board: Board, routes: Routes, mutings: Mutings, *, at: datetime, matches: MatchesPattern) -> Notified:
     """What is to be sent at `at`. Call it when alerts came and when `due` says so; calling it more often sends nothing more."""
-    looked_at = [key for key, group in board.groups.items() if group.next_at <= at]
+    looked_at = [key for key, group in board.groups.items() if _is_due(group, routes.of(key.channel), at)]
     if not looked_at:
         return Notified((), board)
     muting = Muting(mutings.silences, mutings.inhibitions, board.alerts.values(), at=at, matches=matches)
@@ -164,10 +164,17 @@ class _Look(NamedTuple):
     ends_to_tell: tuple[Alert, ...]
 
 
+def _is_due(group: Group, route: Route, at: datetime) -> bool:
+    """Whether it is to be looked at now. A moment further off than any wait means that the clock was set back."""
+    longest = timedelta(seconds=max(route.group_wait_seconds, route.group_interval_seconds))
+    return group.next_at <= at or group.next_at - at > longest
+
+
 def _is_news(before: Alert | None, alert: Alert, at: datetime) -> bool:
+    """Our own come in order, whatever the clock says."""
     if before is None:
         return alert.is_firing(at)
-    return alert.starts_at >= before.starts_at
+    return not alert.source or alert.starts_at >= before.starts_at
 
 
 def _continued(before: Alert | None, alert: Alert, at: datetime) -> Alert:

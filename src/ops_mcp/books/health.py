@@ -13,7 +13,7 @@ from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import DeploymentKind
 from ops_mcp.observing import ProbeState, ServiceHealth
 from ops_mcp.ports import Clock
-from ops_mcp.store import health
+from ops_mcp.store import health, leases
 from ops_mcp.store.database import Database
 from ops_mcp.store.health import Availability, Change, Deployed, ProbeKey, Stored
 
@@ -54,6 +54,16 @@ class Health:
             if service in (None, one.thing.service)
         ]
         return sorted(told, key=lambda one: (WORST_FIRST.index(one.state), one.environment, one.service))
+
+    async def standstill(self) -> str:
+        lease = await leases.recently(self._database)
+        if (lease is not None and lease.is_live(self._clock())) or not await leases.anything_to_watch(self._database):
+            return ""
+        since = "yet" if lease is None else f"since {lease.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        return (
+            f"No worker is at work {since}: nothing is probed, evaluated or collected, and what is shown is older."
+            " An operator sees why with `ops-mcp doctor`."
+        )
 
     def _asked(self) -> tuple[Wanted, ...]:
         """What should run, prepared once for each configuration: agents ask far more often than it changes."""

@@ -17,6 +17,7 @@ from ops_mcp.errors import NotFound
 from ops_mcp.observing import LogSearch, LogsMatched, TemplateCount
 from ops_mcp.secrets import Secrets
 from ops_mcp.sources import configured
+from ops_mcp.sources.tables import environments_named
 
 if TYPE_CHECKING:  # a server that only deploys must start fast
     from ops_mcp.logs.anomalies import History, Series
@@ -72,7 +73,7 @@ class Logs:
 
     def answering(self, wanted: LogSearch) -> str:
         """The name of the source that a search without one goes to."""
-        outside = next((found for found in self._outside() if found.answers_first and found.covers(wanted)), None)
+        outside = next((found for found in self._outside(wanted) if found.answers_first and found.covers(wanted)), None)
         return outside.name if outside is not None else EMBEDDED
 
     async def search(self, wanted: LogSearch, *, source: str | None = None) -> LogsMatched:
@@ -112,19 +113,22 @@ class Logs:
 
     def _named(self, name: str, wanted: LogSearch) -> Outside:
         """Raises `NotFound` for a source that there is not, or that keeps nothing of what is asked for."""
-        found = next((source for source in self._outside() if source.name == name), None)
+        found = next((source for source in self._outside(wanted) if source.name == name), None)
         if found is not None and found.covers(wanted):
             return found
-        known = [EMBEDDED, *(source.name for source in self._outside() if source.covers(wanted))]
+        known = [EMBEDDED, *(source.name for source in self._outside(wanted) if source.covers(wanted))]
         raise NotFound("There is no such source of these logs.", hint=f"Sources of what was asked for: {', '.join(known)}.")
 
-    def _outside(self) -> list[Outside]:
+    def _outside(self, wanted: LogSearch) -> list[Outside]:
+        """Those that may keep what is wanted. Raises `NotConfigured` for one that cannot be used, which spoils no environment but
+        those that it names; one that names none may be meant for any."""
         config = self._configured()
         if config.settings.sources is not self._made[0]:
             vault = Secrets(config.config_dir)
             made = configured(config, "files", "loki", secret=vault.read, redact=self._redacted)
             self._made = (config.settings.sources, made)
-        return [make() for make in self._made[1].values()]
+        named = {name: environments_named(table) for name, table in config.settings.sources.items()}
+        return [make() for name, make in self._made[1].items() if not named[name] or wanted.environment in named[name]]
 
     def _redacted(self, text: str) -> str:
         return self._redact()(text) if self._redact is not None else text

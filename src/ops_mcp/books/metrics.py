@@ -20,7 +20,9 @@ if TYPE_CHECKING:  # loaded when somebody asks for metrics
     from ops_mcp.metrics.series import Series
     from ops_mcp.observing import MetricSource, Observation
 
-_MOST_REMEMBERED = 20_000
+_MOST_REMEMBERED = 1_000_000
+"""Characters of the queries that are remembered: a tree takes some two hundred bytes for each."""
+
 AT_ONCE = 2
 """Long queries that are computed beside the event loop at the same time."""
 
@@ -32,6 +34,7 @@ class Metrics:
         self.store = store
         self._configured = configured
         self._queries: dict[str, Query] = {}
+        self._remembered = 0
         self._embedded: Embedded | None = None
         self._made: tuple[Mapping[str, object], Mapping[str, Callable[[], MetricSource]]] = ({}, {})
 
@@ -64,9 +67,10 @@ class Metrics:
         found = self._queries.get(query)
         if found is None:
             found = compiled(query)
-            if len(self._queries) >= _MOST_REMEMBERED:
-                self._queries.clear()
+            if self._remembered > _MOST_REMEMBERED:
+                self._queries, self._remembered = {}, 0
             self._queries[query] = found
+            self._remembered += len(query)
         return found
 
     async def keep(self, samples: Sequence[Observation]) -> int:

@@ -24,6 +24,9 @@ class Broken:
     async def send(self, notice: Notice) -> str:  # noqa: ARG002  # the Protocol's
         raise NotConfigured(self._error.message, hint=self._error.hint)
 
+    async def ready(self) -> str:
+        raise NotConfigured(self._error.message, hint=self._error.hint)
+
 
 def kind_of(name: str, table: JsonObject, path: Sequence[str]) -> str:
     """The kind that the table names. Raises `NotConfigured` listing those there are."""

@@ -58,6 +58,15 @@ class FileChannel:
         """Raises temporary `ProviderError`s where the file cannot be written now; nothing half written is left then."""
         return await anyio.to_thread.run_sync(self._append, notice)
 
+    async def ready(self) -> str:
+        """Looks at the directory alone: the file is made by the first notice."""
+        directory = self._path.parent
+        if not directory.is_dir():
+            raise NotConfigured("The directory of this channel's file does not exist.", hint=f"Make {directory}.")
+        if not os.access(self._path if self._path.exists() else directory, os.W_OK):
+            raise NotConfigured("The file of this channel cannot be written.", hint="Check its owner and its directory's.")
+        return f"file: {self._path}."
+
     def _append(self, notice: Notice) -> str:
         try:
             with _opened(self._path) as file:

@@ -90,6 +90,12 @@ class WebhookChannel:
         refuse(status, answered, self._clock())
         return ""
 
+    async def ready(self) -> str:
+        """Its key can be used. Nothing is sent: a receiver must not be told of what did not happen."""
+        key_of(self._secret(self._terms.key))
+        host = urlsplit(self._terms.url).hostname
+        return f"webhook: signed with the secret {self._terms.key}; whether {host} answers is not asked."
+
     async def _posted(self, body: bytes, headers: dict[str, str]) -> "tuple[int, httpx2.Headers]":
         """Status and headers of the answer. Its body is not read: it is the receiver's, however long it is."""
         import httpx2  # as above

@@ -19,7 +19,7 @@ from ops_mcp.providers.local import isolation
 from ops_mcp.secrets import Secrets, others_may_read
 from ops_mcp.startup import now
 from ops_mcp.store import keys
-from ops_mcp.store.leases import Lease
+from ops_mcp.store.leases import Lease, work_waits
 from ops_mcp.store.schema import SCHEMA_VERSION
 from ops_mcp.values import Value
 
@@ -232,6 +232,11 @@ def _worker(patient: Patient) -> Iterable[Finding]:
     lease = patient.lease
     if lease is None or not patient.lease_is_live:
         ready = patient.config.settings.worker != "external"
+        if patient.schema is not None and work_waits(patient.config.database_path):
+            says = "No worker is at work: no service is supervised, no rule evaluated, nobody told, no line or sample collected."
+            fix = "Open a client or `ops-mcp serve`: it starts one within seconds." if ready else "Start the one that you keep."
+            yield Finding(what="worker", state="warn", says=says, fix=fix)
+            return
         says = "No worker is at work; one starts with the next deployment." if ready else "No worker is at work."
         fix = "" if ready else 'worker = "external": start one yourself.'
         yield Finding(what="worker", state="ok" if ready else "warn", says=says, fix=fix)

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from ops_mcp.config import Config, load
 from ops_mcp.domain.identity import OperatorName
-from ops_mcp.errors import InvalidArguments, NotConfigured, NotPermitted, Unauthenticated
+from ops_mcp.domain.places import EnvironmentName
+from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound, NotPermitted, Unauthenticated
 from ops_mcp.operator.acts import Terms, carry_out
 from ops_mcp.operator.deeds import Deed
 from ops_mcp.operator.verbs import FreezeChanges, Kill, Name, Retain, Signed, Verb, message
@@ -88,6 +89,13 @@ class Desk:
             raise NotConfigured(f"There is no database in {config.state_dir} yet.", hint="Run: ops-mcp init")
         async with Database.open(config.database_path, signer=ledger_signer(config), terms=_database_terms(config)) as database:
             yield database
+
+    def environment(self, name: str) -> EnvironmentName:
+        """Raises `NotFound` listing those there are."""
+        there = self.config().environments
+        if name not in there:
+            raise NotFound(f"There is no environment {name!r}.", hint=f"Environments: {', '.join(there)}.")
+        return EnvironmentName(name)
 
     def ask(self, question: str, *, hidden: bool = False, twice: bool = False) -> str:
         """Ask the person at the terminal. Raises `InvalidArguments` where nobody can be asked."""

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 
+from ops_mcp.cli import checks_watching
 from ops_mcp.cli.app import command
 from ops_mcp.cli.checks import Finding, Patient, examine
 from ops_mcp.cli.desk import Desk
@@ -32,7 +33,7 @@ async def doctor_command(desk: Desk) -> Reply:
         lease_is_live=lease is not None and lease.is_live(desk.now()),
         operators=operators,
     )
-    return _reply(await examine(patient))
+    return _reply((*await examine(patient), *await checks_watching.examine(config)))
 
 
 def _look(config: Config) -> tuple[int | None, int, str]:

@@ -18,6 +18,8 @@ from ops_mcp.values import JsonObject
 async def figures_command(desk: Desk, *, days: int, environment: str | None) -> Reply:
     """Show times to detect and to resolve, and the shares that were fixed without a person, from stored facts only."""
     now = desk.now()
+    if environment is not None:
+        environment = desk.environment(environment)
     async with desk.database() as database:
         found = figures(await cases(database, since=now - timedelta(days=days), at=now, environment=environment))
     rows = [

@@ -19,7 +19,7 @@ from ops_mcp.cli.desk import Desk
 from ops_mcp.cli.paint import STYLES, Part, Reply, Table, visible
 from ops_mcp.config import Config
 from ops_mcp.domain.places import EnvironmentName
-from ops_mcp.errors import InvalidArguments, NotConfigured, OpsError
+from ops_mcp.errors import InvalidArguments, NotFound, OpsError
 from ops_mcp.observing import MetricSource, ServiceHealth
 from ops_mcp.store.database import Database
 from ops_mcp.store.metrics.store import MetricStore
@@ -229,7 +229,7 @@ def _environment(config: Config, name: str | None) -> EnvironmentName:
     if found is None:
         hint = f"Environments: {', '.join(config.environments)}."
         raise (
-            NotConfigured(f"There is no environment {name!r}.", hint=hint)
+            NotFound(f"There is no environment {name!r}.", hint=hint)
             if name
             else InvalidArguments("--environment is missing, and there are several.", hint=hint)
         )

@@ -1,6 +1,7 @@
 """What policies can see of a call: one flat, hashable value, and its shape as Cedar's request and entities."""
 
 from datetime import datetime
+from math import floor
 from typing import NamedTuple, TypeAlias
 
 from ops_mcp.domain.calls import Call
@@ -14,7 +15,7 @@ MOST_ARGUMENTS = 128
 LONGEST_ARGUMENT = 4096
 _LARGEST_LONG = 2**53
 
-Arguments: TypeAlias = tuple[tuple[str, str | int], ...]
+Arguments: TypeAlias = tuple[tuple[str, str | int | float], ...]
 
 TIER_RANKS: dict[Tier, int] = {tier: rank for rank, tier in enumerate(Tier)}
 CEILING_TIERS: dict[Level, int] = {level: TIER_RANKS[level.tier] for level in Level}
@@ -116,7 +117,7 @@ def look(caller: Caller, environment: Environment, *, tool: str, at: datetime) -
 
 def flat(arguments: JsonObject) -> Arguments | None:
     """Nested arguments as `outer.inner` names; None when they exceed what policies are shown, which refuses."""
-    found: list[tuple[str, str | int]] = []
+    found: list[tuple[str, str | int | float]] = []
     return tuple(found) if _flatten("", arguments, found) else None
 
 
@@ -144,8 +145,8 @@ def cedar_request(request: Request) -> JsonObject:
 def cedar_entities(request: Request) -> list[JsonObject]:
     """The caller, the place and the arguments as Cedar entities."""
     arguments = request.arguments or ()
-    numbers: JsonObject = {name: value for name, value in arguments if isinstance(value, int)}
-    texts: JsonObject = {name: str(value) for name, value in arguments}
+    numbers: JsonObject = {name: _long(value) for name, value in arguments if not isinstance(value, str)}
+    texts: JsonObject = {name: value if isinstance(value, str) else _digits(value) for name, value in arguments}
     found = [
         _entity(_uid("Anonymous" if request.anonymous else "Agent", request.name), _principal(request)),
         _entity(_place(request), _attributes(request), parents=_parents(request)),
@@ -214,7 +215,17 @@ def _entity(
     return {"uid": uid, "attrs": attributes, "parents": parents or [], "tags": tags or {}}
 
 
-def _flatten(name: str, value: Json, found: list[tuple[str, str | int]]) -> bool:
+def _long(number: float) -> int:
+    """A number as Cedar has them: one between two is the lower, so that no fraction slips past a policy that bounds it."""
+    return floor(max(-_LARGEST_LONG, min(number, _LARGEST_LONG)))
+
+
+def _digits(number: float) -> str:
+    """As JSON writes it."""
+    return str(int(number)) if abs(number) < _LARGEST_LONG and number == int(number) else repr(number)
+
+
+def _flatten(name: str, value: Json, found: list[tuple[str, str | int | float]]) -> bool:
     """Append the leaves below `name`; False as soon as they are too many or too long."""
     match value:
         case dict():
@@ -231,9 +242,7 @@ def _flatten(name: str, value: Json, found: list[tuple[str, str | int]]) -> bool
     return True
 
 
-def _leaf(value: str | float) -> str | int:
+def _leaf(value: str | float) -> str | int | float:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) and abs(value) < _LARGEST_LONG:
-        return value
-    return value if isinstance(value, str) else repr(value)
+    return value

@@ -16,6 +16,7 @@ from ops_mcp.metrics.vocabulary import WORDS
 _WORDS = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*", re.ASCII)
 _ONLY_PROMQL = re.compile(r"[{\[@]")
 _MOST_NEAR = 3
+_MOST_COMPARED = 5
 
 
 class Asked(NamedTuple):
@@ -54,16 +55,16 @@ def names_asked(query: Query) -> list[str]:
 
 
 def near(names: Iterable[str], recorded: Collection[str]) -> str:
-    """For an empty answer: which of these names nothing is recorded of, and which names are close to them."""
+    """For an empty answer: which of these names nothing is recorded of, and which names are close to them. May take a second."""
     said: list[str] = []
-    for name in names:
-        if name in recorded:
-            continue
+    missing = [name for name in names if name not in recorded]
+    for name in missing[:_MOST_COMPARED]:
         close = (
             get_close_matches(name, recorded, n=_MOST_NEAR, cutoff=0.5) or sorted(n for n in recorded if name in n)[:_MOST_NEAR]
         )
         said.append(f"Nothing is recorded as {name}" + (f"; close to it: {', '.join(close)}." if close else "."))
-    return " ".join(said)
+    beyond = len(missing) - len(said)
+    return " ".join([*said, f"Nor are {beyond} others."] if beyond > 0 else said)
 
 
 def _of_words(text: str, recorded: Collection[str], *, otherwise: InvalidArguments | None = None) -> Asked:

@@ -9,6 +9,9 @@ LONGEST_TEXT = 8_192
 DEEPEST = 100
 MOST_OPERATORS = 500
 LONGEST_RANGE_MS = 366 * 86_400_000
+MOST_PATTERNS, MOST_PATTERN_STATES = 40, 20_000
+"""Regular expressions of one query that are more than words, and how large they are together once repetitions are written out."""
+
 MOST_POINTS = 11_000
 """Points of one series in one answer; Prometheus has the same bound."""
 

@@ -8,7 +8,7 @@ import promql_parser as promql
 
 from ops_mcp.errors import InvalidArguments
 from ops_mcp.metrics.aggregating import SUMMARIES, Aggregate, CountValues, Extremes, Grouping, Quantile
-from ops_mcp.metrics.bounds import LONGEST_RANGE_MS, PARTS, check_text
+from ops_mcp.metrics.bounds import LONGEST_RANGE_MS, MOST_PATTERN_STATES, MOST_PATTERNS, PARTS, check_text
 from ops_mcp.metrics.calls import call, unsupported_function
 from ops_mcp.metrics.elementwise import NegativeVector
 from ops_mcp.metrics.labels import is_label_name, quoted
@@ -55,6 +55,7 @@ class _Compiler:
         self.subqueries: list[Subquery] = []
         self._sources = 0
         self._nodes = 0
+        self._patterns: dict[str, int] = {}
 
     def root(self, expression: promql.Expr) -> Node | Window:
         bare = _bare(expression)
@@ -100,7 +101,7 @@ class _Compiler:
                 selector = matrix.vector_selector
                 window = Window(
                     self._source(),
-                    _matchers(selector),
+                    self._matchers(selector),
                     _milliseconds("range", lambda: matrix.range),
                     _milliseconds("offset", lambda: selector.offset),
                 )
@@ -120,9 +121,31 @@ class _Compiler:
         return self._sources - 1
 
     def _selector(self, selector: promql.VectorSelector) -> Selector:
-        found = Selector(self._source(), _matchers(selector), _milliseconds("offset", lambda: selector.offset))
+        found = Selector(self._source(), self._matchers(selector), _milliseconds("offset", lambda: selector.offset))
         self.selectors.append(found)
         return found
+
+    def _matchers(self, selector: promql.VectorSelector) -> Matchers:
+        if selector.matchers.or_matchers:
+            raise InvalidArguments(
+                "`or` between matchers of one selector is not supported here.", hint="Write two selectors with `or` between them."
+            )
+        found = tuple(self._matcher(matcher) for matcher in selector.matchers.matchers)
+        return named(selector.name, found) if selector.name else found
+
+    def _matcher(self, matcher: promql.Matcher) -> Matcher:
+        match = _MATCHES[str(matcher.op)]
+        if match in {Match.pattern, Match.no_pattern} and matcher.value not in self._patterns:
+            states = pattern_of(matcher.value).states  # refused here, and not at the first sample
+            if states > 1:
+                self._patterns[matcher.value] = states
+            if len(self._patterns) > MOST_PATTERNS or sum(self._patterns.values()) > MOST_PATTERN_STATES:
+                raise InvalidArguments(
+                    f"The expression has more than {MOST_PATTERNS} regular expressions, or they need more than"
+                    f" {MOST_PATTERN_STATES:,} states together.",
+                    hint="Use fewer of them, without large counts, or lists of words such as `a|b`.",
+                )
+        return Matcher(matcher.name, match, matcher.value)
 
     def _subquery(self, subquery: promql.SubqueryExpr) -> Subquery:
         outside = self.selectors, self.subqueries
@@ -175,22 +198,6 @@ def _bare(expression: promql.Expr) -> promql.Expr:
     while isinstance(expression, promql.ParenExpr):
         expression = expression.expr
     return expression
-
-
-def _matchers(selector: promql.VectorSelector) -> Matchers:
-    if selector.matchers.or_matchers:
-        raise InvalidArguments(
-            "`or` between matchers of one selector is not supported here.", hint="Write two selectors with `or` between them."
-        )
-    found = tuple(_matcher(matcher) for matcher in selector.matchers.matchers)
-    return named(selector.name, found) if selector.name else found
-
-
-def _matcher(matcher: promql.Matcher) -> Matcher:
-    match = _MATCHES[str(matcher.op)]
-    if match in {Match.pattern, Match.no_pattern}:
-        pattern_of(matcher.value)  # refused here, and not at the first sample
-    return Matcher(matcher.name, match, matcher.value)
 
 
 def _grouping(modifier: promql.AggModifier | None) -> Grouping:

@@ -13,29 +13,45 @@ from ops_mcp.metrics.regex_syntax import Chain, Chars, Choice, End, Node, Repeat
 LONGEST_PATTERN = 1_000
 _MOST_STATES = 4_000
 _MOST_STEP_WORK = 2_000_000
-_LEAST_COST = 40  # of remembering one step, so that memory is bounded by the same number
+_LEAST_COST = 40  # of finding one step
+_MOST_REMEMBERED = 100_000
+"""States in the steps that one pattern remembers. One that found more begins to remember anew; its work goes on counting."""
+
+_LEAST_REMEMBERED = 10  # a step takes that much room even where it leads to one state
 
 _States = frozenset[int]
 
 
 class Pattern(Protocol):
-    """Something that a whole value matches or does not."""
+    """Something that a whole value matches or does not. `states` says how large its program is."""
+
+    states: int
 
     def matches(self, value: str) -> bool: ...
 
 
-@lru_cache(maxsize=2_000)
 def pattern_of(text: str) -> Pattern:
     """The compiled pattern. Raises `InvalidArguments` for what is too long, unsupported or malformed."""
+    return _literal(text) or _automaton(text)
+
+
+@lru_cache(maxsize=2_000)
+def _literal(text: str) -> "_OneOf | None":
     if len(text) > LONGEST_PATTERN:
         raise InvalidArguments(f"A regular expression is {len(text):,} characters long; at most {LONGEST_PATTERN:,} are read.")
-    if is_literal(text):
-        return _OneOf(frozenset(text.split("|")))
+    return _OneOf(frozenset(text.split("|"))) if is_literal(text) else None
+
+
+@lru_cache(maxsize=256)
+def _automaton(text: str) -> "_Automaton":
+    """Few are kept: one may take some megabytes, and strangers choose which."""
     return _Automaton(_program_of(tree_of(text)))
 
 
 class _OneOf:
     """`a|b|c`, which most patterns are."""
+
+    states = 1
 
     def __init__(self, values: frozenset[str]) -> None:
         self._values = values
@@ -138,6 +154,8 @@ class _Automaton:
         self._steps: dict[tuple[_States, str], _States] = {}
         self._accepting: dict[_States, bool] = {}
         self._work = 0
+        self._remembered = 0
+        self.states = program.states
         self._start = self._reached({0}, ("start",))
 
     def matches(self, value: str) -> bool:
@@ -149,6 +167,7 @@ class _Automaton:
             after = steps.get((states, char))
             if after is None:
                 after = self._advance(states, char)
+                steps = self._steps
             if not after:
                 return False
             states = after
@@ -160,6 +179,9 @@ class _Automaton:
         after = {edge[1] for state in states if (edge := reading.get(state)) is not None and edge[0].holds(char)}
         reached = self._reached(after, ())
         self._charge(len(reached))
+        self._remembered += max(len(reached), _LEAST_REMEMBERED)
+        if self._remembered > _MOST_REMEMBERED:
+            self._steps, self._accepting, self._remembered = {}, {}, 0
         self._steps[states, char] = reached
         return reached
 

@@ -9,6 +9,7 @@ from ops_mcp.metrics.quantities import written_duration
 from ops_mcp.metrics.series import Series, is_stale
 
 MOST_POINTS_SHOWN = 120
+_SEVEN_DIGITS = 1e6
 
 Number = float | str | None
 """JSON has no other name for NaN and infinities than a text."""
@@ -52,12 +53,13 @@ def reduction_said(grid: Grid) -> str:
 
 
 def number(value: float) -> Number:
-    """Six digits, which is more than anybody reads; the marker of a series' end is no value."""
+    """Six digits, which is more than anybody reads, and never fewer than its whole part has: a moment in seconds must stay one.
+    The marker of a series' end is no value."""
     if math.isnan(value):
         return None if is_stale(value) else "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    return float(f"{value:.6g}")
+    return float(f"{value:.6g}" if abs(value) < _SEVEN_DIGITS else f"{value:.0f}")
 
 
 def moment_step_ms(start_ms: int, end_ms: int) -> int:

@@ -37,12 +37,12 @@ def housekeeping(database: Database, terms: LedgerTerms, clock: Clock) -> tuple[
 
 
 def paced(chore: Chore, every: timedelta, clock: Clock) -> Chore:
-    """The chore, done at most once in that time, whether it succeeds or not."""
+    """The chore, done at most once in that time, whether it succeeds or not. A clock that is set back holds nothing up."""
     begun: list[datetime] = []
 
     async def calmly() -> None:
         now = clock()
-        if begun and now - begun[-1] < every:
+        if begun and timedelta() <= now - begun[-1] < every:
             return
         begun[:] = [now]
         await chore()

@@ -126,12 +126,13 @@ class Collection:
         try:
             await self._look(desk)
             desk.failures = 0
-        except OpsError as error:
+        except Exception as error:  # one mistake of ours must not end the collection of everything else
             desk.lines = None
             desk.failures += 1
             desk.pause = min(MOST_PAUSE, EVERY_SECONDS * 2 ** min(desk.failures - 1, 10))
             if desk.failures in _SAID_AT:
-                log.warning("the logs of %s are not collected: %s", desk.deployment.id, error.message)
+                why = error if isinstance(error, OpsError) else type(error).__name__
+                log.warning("the logs of %s are not collected: %s", desk.deployment.id, why, exc_info=why is not error)
         except BaseException:
             desk.lines = None
             raise

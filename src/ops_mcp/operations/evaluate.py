@@ -1,6 +1,7 @@
 """The worker's evaluation of alert rules: on time, one round at a time, and all that a round changed in one transaction."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,9 +46,16 @@ from ops_mcp.store.database import Database, Transaction
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 1_000
-"""Rules whose changes are written in one transaction."""
+"""Rules and changes of alerts that are written in one transaction."""
+
+MOST_OF_A_PLACE = 30_000
+"""Alerts that the rules of one environment have together: those who may set rules there take no other's room."""
+
+MOST_ENDED, MOST_ENDED_OF_A_RULE = 50_000, 5_000
+"""Alerts of one environment, and of one rule in it, that ended and are kept, however fast they come and go."""
 
 _FORGET_EVERY = timedelta(hours=1)
+_CROWDED = f"The rules of this environment have {MOST_OF_A_PLACE:,} alerts already, and this one would begin more."
 
 
 class Enqueue(Protocol):
@@ -102,36 +110,43 @@ class AlertRounds:
         self._fence = fence
         self._enqueue = enqueue
         self._known = _Known()
+        self._told: datetime | None = None
         self._forgot: datetime | None = None
 
     async def evaluate(self) -> None:
         """Evaluate all rules, unless this was done in the present interval. Intervals begin at multiples of their length."""
         at = _slot(self._clock(), self._terms.every_seconds)
         known = self._known
-        if known.slot is not None and at <= known.slot:
+        if self._is_done(known.slot, at):
             return
         known.slot = at
         await self._learn()
         if not known.ready:
             return
         previous = known.done or await progress.last_round_of(self._database)
-        if previous is not None and previous >= at:
+        if self._is_done(previous, at):
             return
         found = await self._answers(at)
-        # A worker that was asleep for long is like one that was started again.
-        resumes = known.done is None or at - known.done > UNNOTICED + timedelta(seconds=self._terms.every_seconds)
+        # A worker that was asleep for long, or whose clock was set back, is like one that was started again.
+        asleep = UNNOTICED + timedelta(seconds=self._terms.every_seconds)
+        resumes = known.done is None or not timedelta() < at - known.done <= asleep
         outcomes, standing = await anyio.to_thread.run_sync(partial(_evaluated, known, found, at, resumes=resumes))
         await self._keep(outcomes, standing, at)
         known.done = at
 
     async def tell(self) -> None:
         """Look at the groups whose time has come, and hand over what is to be sent."""
-        at = self._clock()
-        if await board.is_due(self._database, at):
+        at, before = self._clock(), self._told
+        if before is None or at < before or await board.is_due(self._database, at):
             await self._database.write(lambda tx: self._tell(tx, at))
+        self._told = at
         if self._forgot is None or at - self._forgot >= _FORGET_EVERY:
             self._forgot = at
             await self._database.write(lambda tx: _forget(tx, at - timedelta(days=self._terms.keep_days)))
+
+    def _is_done(self, last: datetime | None, at: datetime) -> bool:
+        """Whether the round of `at` was done. A last one that is further ahead was before the clock was set back."""
+        return last is not None and timedelta() <= last - at <= timedelta(seconds=self._terms.every_seconds)
 
     async def _learn(self) -> None:
         """Take in the rules that were set or deleted since the last round, and where they stand by now."""
@@ -166,16 +181,16 @@ class AlertRounds:
     async def _keep(self, outcomes: Sequence[_Outcome], standing: dict[Key, Progress], at: datetime) -> None:
         """Write what a round changed. A round that changes very much is written in parts, so that others can write in between;
         what belongs to one rule is never parted."""
-        for start in range(0, max(1, len(outcomes)), MOST_AT_ONCE):
-            part, is_last = outcomes[start : start + MOST_AT_ONCE], start + MOST_AT_ONCE >= len(outcomes)
-            changed = await self._database.write(partial(self._write, outcomes=part, at=at, is_last=is_last))
+        parts = _parts(outcomes)
+        for number, part in enumerate(parts, start=1):
+            changed = await self._database.write(partial(self._write, outcomes=part, at=at, is_last=number == len(parts)))
             for outcome in part:
                 if outcome.key in changed:
                     standing[outcome.key] = outcome.before
                 self._known.standing[outcome.key] = standing[outcome.key]
         self._known.standing = standing
 
-    def _write(self, tx: Transaction, *, outcomes: Iterable[_Outcome], at: datetime, is_last: bool) -> set[Key]:
+    def _write(self, tx: Transaction, *, outcomes: Sequence[_Outcome], at: datetime, is_last: bool) -> set[Key]:
         """Write what a round changed, but for rules that somebody set or deleted meanwhile, which are returned: their round is
         the next one."""
         leases.require(tx, self._fence)
@@ -188,6 +203,11 @@ class AlertRounds:
             if progress.differs(outcome.before, outcome.after):
                 progress.keep(tx, outcome.key, outcome.after)
         happening.post(tx, news, self._terms.routes, at=at)
+        moved = [outcome.key for outcome in outcomes if outcome.transitions]
+        for environment, name in moved:
+            lives.forget_beyond(tx, MOST_ENDED_OF_A_RULE, environment, name)
+        for environment in {key[0] for key in moved}:
+            lives.forget_beyond(tx, MOST_ENDED, environment)
         if is_last:
             progress.mark_round(tx, at)
         return changed
@@ -209,6 +229,9 @@ def _evaluated(
     """Each rule after this round, and what of it is worth a row."""
     outcomes: list[_Outcome] = []
     standing: dict[Key, Progress] = {}
+    taken = Counter[str]()
+    for (environment, _), progress_now in known.standing.items():
+        taken[environment] += len(progress_now.alerts)
     for key, (rule, watched, _) in known.ready.items():
         before = known.standing[key]
         answer = found[key[0]][rule.expression]
@@ -217,10 +240,27 @@ def _evaluated(
             after, transitions = failed(start, answer.why), ()
         else:
             after, transitions = evaluate(watched, start, answer, at)
+            grown = len(after.alerts) - len(before.alerts)
+            if grown > 0 and taken[key[0]] + grown > MOST_OF_A_PLACE:
+                after, transitions = failed(start, _CROWDED), ()
+            taken[key[0]] += len(after.alerts) - len(before.alerts)
         standing[key] = after
         if transitions or dropped or before.alerts or after.alerts or before.error != after.error:
             outcomes.append(_Outcome(key, rule, before, after, dropped + transitions))
     return outcomes, standing
+
+
+def _parts(outcomes: Sequence[_Outcome]) -> list[list[_Outcome]]:
+    """At least one part, each of so many rules and changes as are written at once."""
+    parts: list[list[_Outcome]] = [[]]
+    weight = 0
+    for outcome in outcomes:
+        if weight >= MOST_AT_ONCE:
+            parts.append([])
+            weight = 0
+        parts[-1].append(outcome)
+        weight += 1 + len(outcome.transitions)
+    return parts
 
 
 def _resumed(watched: Watch, before: Progress, at: datetime) -> tuple[Progress, tuple[Transition, ...]]:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 import anyio
 
 from ops_mcp.alerting.healing import Escalate, Outcome, Remediate, Step, incident_after, next_step
-from ops_mcp.alerting.lives import Life, LifeState
+from ops_mcp.alerting.lives import Life
 from ops_mcp.domain.outcomes import Done, Failed, NeedsApproval, Record, Refused
 from ops_mcp.domain.outcomes import Outcome as CallOutcome
 from ops_mcp.errors import Code, Problem
@@ -71,19 +71,16 @@ class Healing:
 
     def _decided(self, tx: Transaction, at: datetime) -> list[Try]:
         leases.require(tx, self._fence)
-        for trouble in healing.open_incidents(tx):
-            self._end_if_over(tx, trouble, at)
+        for trouble in healing.incidents_over(tx):
+            self._end(tx, trouble, at)
         for one in healing.open_tries(tx):
             self._follow(tx, one, at)
         for life in healing.firing(tx):
             self._look(tx, life, at)
         return [one for one in healing.open_tries(tx) if self._is_to_be_made(tx, one, at)]
 
-    def _end_if_over(self, tx: Transaction, trouble: Trouble, at: datetime) -> None:
-        """An alert that is pending again, because its rule was changed, has not ended."""
+    def _end(self, tx: Transaction, trouble: Trouble, at: datetime) -> None:
         life = healing.last_life(tx, trouble.incident.fingerprint)
-        if life is not None and life.state is not LifeState.resolved:
-            return
         ended_at = life.resolved_at if life is not None and life.resolved_at is not None else at
         healing.keep(tx, trouble._replace(incident=trouble.incident._replace(resolved_at=ended_at)))
         last = healing.last_try(tx, trouble.id)

@@ -45,7 +45,8 @@ async def _look(placement: Placement, parts: Parts) -> Look:
     observed = await observe(placement, parts)
     match observed.presence:
         case Presence.running | Presence.unknown:
-            return Look(observed, await parts.probe(placement, parts.provider(placement.release), observed))
+            provider = parts.providers.get(placement.release.binding.provider)  # which an operator may have taken away
+            return Look(observed, await parts.probe(placement, provider, observed) if provider is not None else None)
         case Presence.building | Presence.exited | Presence.absent:
             return Look(observed, None)
 

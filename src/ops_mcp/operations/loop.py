@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 16
 MOST_CRASHES = 3
+_SAY_AGAIN_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +149,11 @@ async def _take_up(desk: Desk, parts: Parts, hands: _Hands, group: anyio.abc.Tas
             hands.running.add(operation.id)
             await _pause(desk, hands, operation)
             group.start_soon(_carry, desk, parts, hands, operation)
-        if _idle(desk, hands) and await _left(desk, parts.fence):
-            parts.reins.pull()
-            return
+        if _idle(desk, hands):
+            if await _left(desk, parts.fence):
+                parts.reins.pull()
+                return
+            hands.last_busy = desk.clock()  # something waits; asked again when as much time has passed
         await desk.sleep(desk.rhythm.poll_seconds)
 
 
@@ -161,7 +164,7 @@ async def _pause(desk: Desk, hands: _Hands, operation: Operation) -> None:
     except Unavailable:
         delay = timedelta()
     if delay and hands.last_taken is not None and (left := hands.last_taken + delay - desk.clock()) > timedelta():
-        await desk.sleep(left.total_seconds())
+        await desk.sleep(min(left, delay).total_seconds())  # no longer where the clock was set back
     hands.last_taken = desk.clock()
 
 
@@ -246,32 +249,57 @@ async def _renew(desk: Desk, fence: int, reins: Reins, everything: anyio.CancelS
 
 async def _supervise(desk: Desk, parts: Parts, hands: _Hands, group: anyio.abc.TaskGroup) -> None:
     """Begin a round every second; one that restarts a service goes on beside the next, which leaves that service alone."""
-    supervision = Supervision(parts)
+    supervision, said = Supervision(parts), _Said()
 
     async def once() -> None:
         hands.supervised = await supervision.round()
 
     while not parts.reins.pulled:
-        group.start_soon(_survived, once, "supervision", parts.reins)
+        group.start_soon(_survived, once, "supervision", parts.reins, said)
         await desk.sleep(desk.rhythm.supervise_seconds)
 
 
 async def _repeat(desk: Desk, doing: Callable[[], Awaitable[None]], reins: Reins, seconds: float) -> None:
+    said = _Said()
     while not reins.pulled:
-        await _survived(doing, "a round", reins)
+        await _survived(doing, "a round", reins, said)
         await desk.sleep(seconds)
 
 
-async def _survived(doing: Callable[[], Awaitable[None]], what: str, reins: Reins) -> Exception | None:
+@dataclass(slots=True)
+class _Said:
+    """What was logged last of something that is done again and again."""
+
+    error: str = ""
+    at: float = 0.0
+
+    def is_news(self, error: Exception) -> bool:
+        """Whether it is another error, or was not said for a while: what fails every second must not fill the disk."""
+        now, text = anyio.current_time(), repr(error)
+        if text == self.error and now - self.at < _SAY_AGAIN_SECONDS:
+            return False
+        self.error, self.at = text, now
+        return True
+
+
+async def _survived(doing: Callable[[], Awaitable[None]], what: str, reins: Reins, said: _Said | None = None) -> Exception | None:
     """Do it, and outlive whatever it raises, which is returned: one broken operation must not take the others along."""
     try:
         await doing()
-    except Exception as error:  # the one place; what is not ours to expect is logged and counted
+    except Exception as raised:  # the one place; what is not ours to expect is logged and counted
+        error = _alone(raised)
         if _lost_lease(error):
             reins.pull()
-        log.warning("%s: %s", what, error, exc_info=not isinstance(error, OpsError))
+        if said is None or said.is_news(error):
+            log.warning("%s: %s", what, error, exc_info=None if isinstance(error, OpsError) else error)
         return error
     return None
+
+
+def _alone(error: Exception) -> Exception:
+    """The one error of a group that has no other."""
+    together: tuple[Exception, ...] = getattr(error, "exceptions", ())
+    return _alone(together[0]) if len(together) == 1 else error
 
 
 def _lost_lease(error: BaseException) -> bool:

@@ -66,7 +66,7 @@ class Scraped(Protocol):
 def sampling(parts: Parts, store: MetricStore, pages: Callable[[], Sequence[Scraped]]) -> tuple[Chore, ...]:
     """The rounds of one worker, each at its own pace, to be called every second."""
     every = timedelta(seconds=store.terms.every_seconds)
-    host, services = _Host(parts, store), _Services(parts, store)
+    host, services = HostRounds(parts, store, HostSamples()), _Services(parts, store)
     return (
         paced(host.round, every, parts.clock),
         paced(services.round, every, parts.clock),
@@ -77,9 +77,10 @@ def sampling(parts: Parts, store: MetricStore, pages: Callable[[], Sequence[Scra
 
 @dataclass(slots=True)
 class Ending:
-    """What was there in the round before, to mark what is no more."""
+    """What was there in the round before, to mark what is no more; and what kept it from being read, to say that once."""
 
     there: frozenset[Labels] = frozenset()
+    trouble: str = ""
 
     def with_markers(self, samples: Sequence[Observation], at_ms: int) -> list[Observation]:
         """These samples, and a marker for each series of the round before that has none."""
@@ -87,17 +88,43 @@ class Ending:
         gone, self.there = self.there - now, now
         return [*samples, *(Observation(labels, at_ms, STALE) for labels in sorted(gone))]
 
+    async def kept(
+        self, store: MetricStore, samples: Sequence[Observation], at_ms: int, also: Sequence[Observation] = ()
+    ) -> None:
+        """Store these samples with their markers, and others without. Ends that could not be stored are marked the next time."""
+        before = self.there
+        try:
+            await store.keep([*also, *self.with_markers(samples, at_ms)])
+        except BaseException:
+            self.there |= before
+            raise
 
-class _Host:
-    def __init__(self, parts: Parts, store: MetricStore) -> None:
+
+class HostRounds:
+    """The host, as far as it answers."""
+
+    def __init__(self, parts: Parts, store: MetricStore, samples: HostSamples) -> None:
         self._parts, self._store = parts, store
-        self._samples, self._ending = HostSamples(), Ending()
+        self._samples, self._ending = samples, Ending()
+        self._hangs = False
 
     async def round(self) -> None:
         at = milliseconds(self._parts.clock())
-        with anyio.fail_after(MEASURE_SECONDS):
-            samples = await to_thread.run_sync(self._samples.taken, at, abandon_on_cancel=True)
-        await self._store.keep(self._ending.with_markers(samples, at))
+        samples: Sequence[Observation] | None = None
+        if not self._hangs:  # a disk that hangs takes one thread, and not another with each round
+            with anyio.move_on_after(MEASURE_SECONDS):
+                samples = await to_thread.run_sync(self._taken, at, abandon_on_cancel=True)
+        if samples is None:
+            log.warning("this host cannot be measured: a disk of it, or another device, does not answer")
+        else:
+            await self._ending.kept(self._store, samples, at)
+
+    def _taken(self, at_ms: int) -> Sequence[Observation]:
+        self._hangs = True
+        try:
+            return self._samples.taken(at_ms)
+        finally:
+            self._hangs = False
 
 
 class _Services:
@@ -106,9 +133,12 @@ class _Services:
     def __init__(self, parts: Parts, store: MetricStore) -> None:
         self._parts, self._store = parts, store
         self._ending = Ending()
+        self._troubles: dict[str, str] = {}
+        self._said: dict[str, str] = {}
 
     async def round(self) -> None:
         found: list[Observation] = []
+        self._said, self._troubles = self._troubles, {}
         room = anyio.Semaphore(_AT_ONCE)
 
         async def one(deployment: Deployment) -> None:
@@ -118,7 +148,7 @@ class _Services:
         async with anyio.create_task_group() as group:
             for deployment in await all_serving(self._parts.database):
                 group.start_soon(one, deployment)
-        await self._store.keep(self._ending.with_markers(found, milliseconds(self._parts.clock())))
+        await self._ending.kept(self._store, found, milliseconds(self._parts.clock()))
 
     async def _measured(self, deployment: Deployment) -> list[Observation]:
         """Nothing where the place cannot tell: what is not known has no value."""
@@ -129,7 +159,12 @@ class _Services:
             with anyio.fail_after(MEASURE_SECONDS):
                 samples = await provider.measure(deployment.placement)
         except (OpsError, TimeoutError) as error:
-            log.info("%s in %s cannot be measured: %s", deployment.service, deployment.environment, error)
+            trouble = self._troubles[deployment.id] = str(error) or f"no answer in {MEASURE_SECONDS:g} s"
+            if self._said.get(deployment.id) != trouble:  # once, and not every round
+                log.info("%s in %s cannot be measured: %s", deployment.service, deployment.environment, trouble)
+            return []
+        except Exception:  # one mistake of ours must not end the measuring of everything else
+            log.exception("%s in %s cannot be measured", deployment.service, deployment.environment)
             return []
         return of_process(deployment, samples)
 
@@ -154,6 +189,14 @@ class _Target:
     busy: bool = False
     ending: Ending = field(default_factory=Ending)
 
+    @property
+    def every(self) -> timedelta:
+        return timedelta(seconds=self.page.table.interval_seconds)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is to be fetched now. A moment further off than any wait means that the clock was set back."""
+        return self.due is None or now >= self.due or self.due - now > self.every
+
 
 class Scraping:
     """Fetches every page when it is due; one that is slow holds up no other."""
@@ -169,9 +212,9 @@ class Scraping:
             while not self._parts.reins.pulled:
                 for target in targets:
                     now = self._parts.clock()
-                    if not target.busy and (target.due is None or now >= target.due):
+                    if not target.busy and target.is_due(now):
                         target.busy = True
-                        target.due = now + timedelta(seconds=target.page.table.interval_seconds)
+                        target.due = now + target.every
                         group.start_soon(self._scrape, target)
                 await self._parts.sleep(0.5)
             group.cancel_scope.cancel()
@@ -181,6 +224,8 @@ class Scraping:
             await scraped(target.page, target.ending, self._store, self._parts.clock, self._parts.redact)
         except OpsError as error:
             log.warning("samples of %s are not kept: %s", target.page.name, error.message)
+        except Exception:  # one mistake of ours must not end the fetching of every other page
+            log.exception("samples of %s are not kept", target.page.name)
         finally:
             target.busy = False
 
@@ -190,12 +235,14 @@ async def scraped(page: Scraped, ending: Ending, store: MetricStore, clock: Call
     table, began, at = page.table, anyio.current_time(), milliseconds(clock())
     target = {"service": table.service, "environment": table.environment, "instance": page.instance, "agent": ""}
     read, left_out = Page(()), 0
-    up = 1.0
+    up, trouble = 1.0, ""
     try:
         read = await _read(await page.fetched(), target, Bounds(page=table.most_bytes, series=table.most_series), redact)
     except OpsError as error:
-        log.info("%s", error.message)
-        up = 0.0
+        up, trouble = 0.0, error.message
+    if trouble != ending.trouble:
+        log.info("%s", trouble or f"{page.name} is fetched again")
+        ending.trouble = trouble
     samples = [one for one in read.samples if not _is_ours(one.labels)]
     left_out = read.left_out + len(read.samples) - len(samples)
     own = {
@@ -206,9 +253,9 @@ async def scraped(page: Scraped, ending: Ending, store: MetricStore, clock: Call
     }
     # Those with a time of their own are not marked when they end, as in Prometheus: they say themselves how old they are.
     timed = [Observation(one.labels, one.at_ms, one.value) for one in samples if one.at_ms is not None]
-    untimed = ending.with_markers([Observation(one.labels, at, one.value) for one in samples if one.at_ms is None], at)
+    untimed = [Observation(one.labels, at, one.value) for one in samples if one.at_ms is None]
     told = [Observation(labels_of(target, name=name), at, value) for name, value in own.items()]
-    await store.keep([*told, *timed, *untimed])
+    await ending.kept(store, untimed, at, also=[*told, *timed])
     if read.families:
         await store.describe(EnvironmentName(table.environment), _described(read.families))
 

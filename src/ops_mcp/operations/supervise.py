@@ -1,5 +1,6 @@
 """Supervision of what serves after its deployment is done: exits and failing probes are seen, restarted twice, then escalated."""
 
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +30,8 @@ from ops_mcp.store import deployments, leases, operations
 from ops_mcp.store.database import Transaction
 from ops_mcp.store.deployments import supervised
 from ops_mcp.store.operations import Entry
+
+log = logging.getLogger(__name__)
 
 SUPERVISE = "supervise"
 EXITS_EVERY_SECONDS = 5.0
@@ -67,6 +70,11 @@ class Supervision:
         post.busy = True
         try:
             await self._look(deployment, post)
+        except LeaseLost:
+            raise
+        except Exception as error:  # one that cannot be looked after must not end the watch over all others
+            why = error if isinstance(error, OpsError) else type(error).__name__
+            log.warning("%s cannot be supervised: %s", deployment.id, why, exc_info=why is not error)
         finally:
             post.busy = False
 
@@ -119,7 +127,7 @@ class Supervision:
         deployments.change(tx, deployment.id, lambda d: d.evolve(health=HealthVerdict.failing, detail=detail))
         journal = [s for s in operations.journal_of(tx, operation.id) if s.step == SUPERVISE]
         restarts = tuple(s.at for s in journal if s.event == "begun")
-        provider = self._parts.provider(deployment.release)
+        provider = self._parts.providers.get(deployment.release.binding.provider)
         if may_restart(restarts, at) and isinstance(provider, Restarts):
             operations.append(
                 tx, operation, Entry(SUPERVISE, "begun", f"Restarting: {detail}", {"number": len(restarts) + 1}), at=at

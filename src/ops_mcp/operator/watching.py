@@ -26,7 +26,7 @@ def act(t: Transaction, verb: AlertVerb, environments: Environments, *, by: str,
         case SetRules():
             return set_rules(t, verb, environments, by=by, now=now)
         case AssignRemedy():
-            return assign(t, verb, by=by, now=now)
+            return assign(t, verb, now=now)
         case SilenceAlerts():
             return silence(t, verb, environments, by=by, now=now)
         case UnsilenceAlerts():
@@ -46,7 +46,7 @@ def set_rules(t: Transaction, verb: SetRules, environments: Environments, *, by:
     return Deed("alerts.rules_set", {"rules": said}, reason=verb.reason)
 
 
-def assign(t: Transaction, verb: AssignRemedy, *, by: str, now: datetime) -> Deed:
+def assign(t: Transaction, verb: AssignRemedy, *, now: datetime) -> Deed:
     """From the next incident on the remedy is carried out as this agent."""
     stored = rules.rule_in(t, verb.environment, verb.rule)
     if stored is None:
@@ -64,7 +64,8 @@ def assign(t: Transaction, verb: AssignRemedy, *, by: str, now: datetime) -> Dee
     if verb.agent is not None:
         require_agent(t, verb.agent)
     remediation = Remediation(remedy=stored.rule.remediation.remedy, agent=verb.agent)
-    current = writes.set_rule(t, stored.rule.evolve(remediation=remediation), by=f"operator:{by}", at=now)
+    # What the rule says stays the word of whoever set it: its label `incident`, too, which counts only where it is an operator's.
+    current = writes.set_rule(t, stored.rule.evolve(remediation=remediation), by=stored.set_by, at=now)
     said = {"rule": verb.rule, "agent": verb.agent, "remedy": remediation.remedy.value, "current": current}
     return Deed("alerts.assigned", said, reason=verb.reason, environment=verb.environment, service=stored.rule.service)
 

@@ -6,7 +6,7 @@ A module has `KIND` and `build(name, table, **around)`: it parses the operator's
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -18,14 +18,18 @@ KINDS = ("files", "loki", "prometheus", "scrape")
 
 
 def configured(config: Config, *kinds: str, **around: object) -> Mapping[str, Callable[[], Any]]:
-    """The sources of these kinds by name, as the file has them: each is made, once, when it is called. Raises `NotConfigured` for
-    a kind that there is not; calling one does where its table cannot be used, so that it spoils no other."""
-    tables = config.settings.sources
-    if unknown := [name for name, table in tables.items() if table.get("kind") not in KINDS]:
-        raise refused(unknown[0], "kind is none that there is", f"Kinds: {', '.join(KINDS)}.")
-    return {name: cache(partial(_made, name, table, around)) for name, table in tables.items() if table["kind"] in kinds}
+    """The sources of these kinds, or of none that there is, by name, as the file has them: each is made, once, when it is called.
+    That raises `NotConfigured` where its table cannot be used, so that it spoils no other."""
+    tables = {name: table for name, table in config.settings.sources.items() if _may_be(table.get("kind"), kinds)}
+    return {name: cache(partial(_made, name, table, around)) for name, table in tables.items()}
+
+
+def _may_be(kind: object, kinds: Collection[str]) -> bool:
+    return kind in kinds or kind not in KINDS
 
 
 def _made(name: str, table: JsonObject, around: Mapping[str, object]) -> object:
+    if table.get("kind") not in KINDS:
+        raise refused(name, "kind is none that there is", f"Kinds: {', '.join(KINDS)}.")
     module = importlib.import_module(f"{__name__}.{table['kind']}")
     return module.build(name, {key: value for key, value in table.items() if key != "kind"}, **around)

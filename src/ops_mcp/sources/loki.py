@@ -22,7 +22,7 @@ from ops_mcp.observing import LogSearch, LogsMatched
 from ops_mcp.ports import ReadSecret
 from ops_mcp.sources import _logql
 from ops_mcp.sources._lokiing import Entry, Loki, TooMany
-from ops_mcp.sources._table import parsed, refused
+from ops_mcp.sources._table import parsed, refuse_clear, refused
 from ops_mcp.sources.matching import Sieve
 from ops_mcp.values import JsonObject, Value
 
@@ -36,7 +36,6 @@ MOST_LOOKED_AT, SECONDS = 50_000, 20.0
 A_PAGE = 1_000
 _LONGEST_LINE = 2**17
 _WITHOUT_SINCE_HOURS = 720
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _CURSOR = re.compile(r"([bf])(\d{1,19})\.(\d{1,6})\.(\d{1,12})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEVELS = ("level", "severity", "detected_level")
@@ -75,8 +74,8 @@ def build(
     parts = urlsplit(options.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise refused(name, "url is no address of a Loki", 'For example url = "https://loki.example.org".')
-    if options.token is not None and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise refused(name, "url would send the token in clear", "Use https.")
+    if options.token is not None:
+        refuse_clear(name, options.url)
     if not all(any(labels.values()) for labels in options.environments.values()):
         raise refused(name, "environments: one has no label with a value", 'For example staging = { env = "staging" }.')
     loki = Loki(name, options.url.rstrip("/"), options.tenant, transport)

@@ -17,7 +17,7 @@ from ops_mcp.metrics.labels import Labels, is_label_name, labels_of
 from ops_mcp.metrics.series import Answer, Matrix, Sample, Scalar, Series, Vector
 from ops_mcp.observing import Listing, Ranged
 from ops_mcp.ports import ReadSecret
-from ops_mcp.sources._table import parsed, refused
+from ops_mcp.sources._table import parsed, refuse_clear, refused
 from ops_mcp.values import JsonObject, Secret, Value
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def build(name: str, table: JsonObject, *, secret: ReadSecret, **_: object) -> "
     matchers = given.matchers or {"environment": given.environment}
     if not all(is_label_name(label) and label != "__name__" for label in matchers):
         raise refused(name, "matchers has a label whose name is none")
+    if given.token:
+        refuse_clear(name, given.url)
     return Prometheus(name, given.evolve(matchers=matchers), secret)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from ops_mcp.domain.places import NAME_PATTERN, EnvironmentName, ServiceName
 from ops_mcp.errors import DeadlineExceeded, ProviderError
 from ops_mcp.ports import ReadSecret
-from ops_mcp.sources._table import parsed
+from ops_mcp.sources._table import parsed, refuse_clear
 from ops_mcp.values import JsonObject, Value
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ class Table(Value):
 
 def build(name: str, table: JsonObject, *, secret: ReadSecret, **_: object) -> "Page":
     """`secret` reads the bearer token that the table names."""
-    return Page(name, parsed(Table, name, table), secret)
+    given = parsed(Table, name, table)
+    if given.token:
+        refuse_clear(name, given.url)
+    return Page(name, given, secret)
 
 
 class Page:

@@ -36,12 +36,20 @@ class Ahead:
         self._sync: Sync | None = None
         self._ended: Callable[[OSError | None], None] | None = None
         self._in_a_row = 0
+        self._is_closed = False
 
     def offered(self, sync: Sync | None) -> None:
         """Use this from now on. Where it is None, or fails to begin, the writer's thread does all."""
-        if sync is not None and self._sync is None and not self._loop.is_closed():
+        if sync is not None and not self.takes_offers:
+            sync.close()
+        elif sync is not None:
             self._sync = sync
             self._loop.add_reader(sync.descriptor, self._readable)
+
+    @property
+    def takes_offers(self) -> bool:
+        """Whether there is none yet. The writer's thread asks too, which opens the file anew after each failure."""
+        return self._sync is None and not self._is_closed
 
     @property
     def is_busy(self) -> bool:
@@ -67,6 +75,7 @@ class Ahead:
 
     def close(self) -> None:
         """Let go, once what is on its way has arrived."""
+        self._is_closed = True
         if self._sync is not None and self.is_busy:
             self._tell(self._sync.ended())
         self._stop()

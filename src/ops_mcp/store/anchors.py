@@ -155,18 +155,28 @@ async def _anchor_at(database: Database, place: str, head: Anchor, at: datetime,
 
 
 async def _append(file: Path, head: Anchor, at: datetime) -> None:
-    # A disk that hangs must not hold the deadline up, hence the thread may be abandoned: it can only append one line.
+    # A disk that hangs must not hold the deadline up, hence the thread may be abandoned: it can only append one line. As long as
+    # it hangs it gets no other thread, of which there are not many.
+    if file in _UNDER_WAY:
+        raise OSError(0, "the line before is still being written")
     await to_thread.run_sync(_append_line, file, anchor_line(head, at).encode() + b"\n", abandon_on_cancel=True)
 
 
 def _append_line(file: Path, line: bytes) -> None:
-    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    _UNDER_WAY.add(file)
     try:
-        if os.write(handle, line) != len(line):
-            raise OSError(0, "the line was written in part; the disk may be full")
-        os.fsync(handle)
+        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if os.write(handle, line) != len(line):
+                raise OSError(0, "the line was written in part; the disk may be full")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     finally:
-        os.close(handle)
+        _UNDER_WAY.discard(file)
+
+
+_UNDER_WAY: set[Path] = set()
 
 
 async def _post(url: str, head: Anchor, at: datetime) -> None:

@@ -355,7 +355,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        if (sync := self._offers()) is not None:
+        if self._ahead.takes_offers and (sync := self._offers()) is not None:
             self._loop.call_soon_threadsafe(self._ahead.offered, sync)
         return writing
 

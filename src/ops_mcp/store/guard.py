@@ -27,6 +27,7 @@ EVERY = timedelta(seconds=15)
 """How often the worker reads its host. A host that holds a level is read as often by whoever wants to change something there:
 readings that are a minute apart show no calm."""
 
+_BLOCKING = (GuardLevel.critical.value, GuardLevel.emergency.value)
 _INCIDENT = "incident"
 _NO = ("", "no", "false")
 _KNOWN = "SELECT level, gauges FROM guard_hosts WHERE host = ?"
@@ -91,7 +92,11 @@ class HostGuard:
     async def watch(self, at: datetime, *, fence: int) -> None:
         """Read this host as the worker on it, when it was not read for a while. Raises `LeaseLost` when it is no more."""
         known = await known_of(self._database, self.host)
-        if not self._enabled or not is_due(known.guard, at, every=EVERY):
+        if not self._enabled:
+            if known.level in _BLOCKING:  # which would keep a worker for good
+                await self._database.write(lambda tx: self._say_off(tx, at))
+            return
+        if not is_due(known.guard, at, every=EVERY):
             return
         reading = await self._read()
 
@@ -129,13 +134,14 @@ def is_due(guard: Guard, at: datetime, *, every: timedelta = loads.STALE_AFTER) 
     if len(gauges) < len(Measure):
         return True
     oldest = min(gauge.at for gauge in gauges)
-    return at - oldest >= (EVERY if any(gauge.held for gauge in gauges) else every)
+    # A reading of the future was made before the clock was set back.
+    return not timedelta() <= at - oldest < (EVERY if any(gauge.held for gauge in gauges) else every)
 
 
 def holds_changes_up(tx: Transaction) -> bool:
     """Whether the worker's host holds a level that blocks: then somebody must see when it has settled."""
     lease = leases.read(tx)
-    return lease is not None and known(tx, lease.claim.host).level in (GuardLevel.critical, GuardLevel.emergency)
+    return lease is not None and known(tx, lease.claim.host).level in _BLOCKING
 
 
 def observe(tx: Transaction, host: str, reading: Reading) -> Load:

@@ -90,8 +90,15 @@ def with_id(tx: Transaction, id: str) -> Trouble | None:
     return _trouble(rows[0]) if rows else None
 
 
-def open_incidents(tx: Transaction) -> Sequence[Trouble]:
-    return [_trouble(row) for row in tx.fetch(f"{_INCIDENT} WHERE resolved_at IS NULL ORDER BY fired_at LIMIT ?", MOST_ALERTS)]
+def incidents_over(tx: Transaction) -> Sequence[Trouble]:
+    """Open incidents whose alert neither waits nor fires any more. One that is pending again, because its rule was changed, has
+    not ended."""
+    rows = tx.fetch(
+        f"{_INCIDENT} WHERE resolved_at IS NULL AND NOT EXISTS (SELECT 1 FROM alerts a"
+        " WHERE a.fingerprint = incidents.fingerprint AND a.state <> 'resolved') ORDER BY fired_at LIMIT ?",
+        MOST_ALERTS,
+    )
+    return [_trouble(row) for row in rows]
 
 
 def last_life(tx: Transaction, fingerprint: str) -> Life | None:

@@ -6,6 +6,7 @@ than the wait itself. Linux since 4.18 does it on its own (`IOCB_CMD_FDSYNC` of 
 
 import contextlib
 import ctypes
+import errno
 import os
 import platform
 import sys
@@ -39,7 +40,9 @@ class KernelSync:
         """Take note of the end, waiting for it unless `descriptor` is readable; what went wrong, if anything did."""
         event = _Event()
         one = ctypes.c_long(1)
-        self._checked(self._call(self._calls.events, self._context, one, one, ctypes.byref(event), None))
+        while (got := self._call(self._calls.events, self._context, one, one, ctypes.byref(event), None)) != 1:
+            if ctypes.get_errno() != errno.EINTR:  # a signal, while it waits
+                self._checked(got)
         with contextlib.suppress(BlockingIOError):
             os.read(self.descriptor, 8)
         return OSError(-event.result, os.strerror(-event.result)) if event.result else None

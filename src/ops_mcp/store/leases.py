@@ -112,6 +112,13 @@ async def recently(db: Database) -> Lease | None:
     return _lease(rows[0]) if rows else None
 
 
+async def anything_to_watch(db: Database) -> bool:
+    """Whether there are services that serve, or alert rules, which stand unwatched without a worker."""
+    serving, rules = "SELECT 1 FROM deployments WHERE serving = 1", "SELECT 1 FROM alert_rules WHERE deleted_at IS NULL"
+    rows = await db.fetch_recent(f"SELECT EXISTS ({serving}) OR EXISTS ({rules})")
+    return bool(rows[0][0])
+
+
 def peek(path: Path) -> Lease | None:
     """The lease read without opening the database for work: for processes that only ask whether a worker is alive."""
     try:
@@ -136,11 +143,13 @@ def work_waits(path: Path) -> bool:
 
 
 def _watched(connection: sqlite3.Connection) -> list[Row]:
-    """Alert rules, and people who are to be told something. A database that was not migrated yet has neither."""
+    """Alert rules, people who are to be told something, and alerts that end by themselves. A database that was not migrated
+    yet has none of them."""
     try:
         return connection.execute(
             "SELECT 1 WHERE EXISTS (SELECT 1 FROM alert_rules WHERE deleted_at IS NULL) OR EXISTS (SELECT 1 FROM alert_groups)"
             " OR EXISTS (SELECT 1 FROM outbox WHERE final = 0)"
+            " OR EXISTS (SELECT 1 FROM alerts WHERE state = 'firing' AND ends_at IS NOT NULL)"
         ).fetchall()
     except sqlite3.OperationalError:
         return []

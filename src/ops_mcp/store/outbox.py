@@ -121,7 +121,7 @@ async def is_due(database: Database, channel: str, at: datetime) -> bool:
     """Whether there is something for `claim`: a notice whose time has come, or a claim that was left behind."""
     moment = _text(at)
     rows = await database.fetch(
-        f"SELECT 1 FROM outbox WHERE position IN ({_FIRST}) AND (state = 'claimed' OR (due_at <= ?"
+        f"SELECT 1 FROM outbox WHERE position IN ({_FIRST}) AND (state = 'claimed' OR ((attempts = 0 OR due_at <= ?)"
         " AND NOT EXISTS (SELECT 1 FROM outbox_pauses WHERE channel = ? AND until > ?))) LIMIT 1",
         channel, moment, channel, moment,
     )  # fmt: skip
@@ -140,7 +140,8 @@ def claim(tx: Transaction, channel: str, *, fence: int, at: datetime, most: int)
     if paused:
         return ()
     rows = tx.fetch(
-        f"{_POSTED} WHERE position IN ({_FIRST}) AND state = 'waiting' AND due_at <= ? ORDER BY position LIMIT ?",
+        f"{_POSTED} WHERE position IN ({_FIRST}) AND state = 'waiting' AND (attempts = 0 OR due_at <= ?)"
+        " ORDER BY position LIMIT ?",
         channel, _text(at), most,
     )  # fmt: skip
     for row in rows:

@@ -128,5 +128,5 @@ async def open_stage(root: Path) -> AsyncGenerator[VercelStage]:
 
     async with scene(root, wrap=wrap) as here:
         options: dict[str, object] = {"project": "web", "target": "production", "domain": "www.acme.example"}
-        binding = bound("vercel", options, verify_seconds=60, watch_seconds=40, interval_seconds=5)
+        binding = bound("vercel", options, verify_seconds=60, watch_seconds=120, interval_seconds=5)
         yield VercelStage(here, worn[0], binding.evolve(environment="production"))

@@ -108,6 +108,6 @@ async def open_stage(root: Path) -> AsyncGenerator[RailwayStage]:
     here.railway.world.any_commit = False
     here.railway.world.base_url = "http://127.0.0.1:1"
     options: dict[str, object] = {"project": houses.PROJECT, "environment_id": houses.STAGING, "service_id": houses.WEB}
-    binding = bound_for("railway", options, verify_seconds=60, watch_seconds=40, interval_seconds=5)
+    binding = bound_for("railway", options, verify_seconds=60, watch_seconds=120, interval_seconds=5)
     yield RailwayStage(here, binding)
     await here.provider.aclose()

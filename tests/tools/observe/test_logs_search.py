@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ops_mcp.domain.identity import Credential
+from ops_mcp.domain.identity import Credential, Level
 from ops_mcp.domain.observations import LogLine, LogQuery
 from ops_mcp.domain.outcomes import Done, Failed, Outcome, Refused
 from ops_mcp.domain.releases import Placement
@@ -320,6 +320,16 @@ async def test_a_source_of_no_kind_is_said_to_the_caller_as_the_operator_s(tmp_p
         found = problem(await home.call(await home.agent(), "logs_search", **WEB))
         assert (found.code, found.message) == (Code.not_configured, "[sources.odd] kind is none that there is.")
         assert found.hint.startswith("Kinds: files, loki, prometheus")
+
+
+async def test_a_source_that_cannot_be_used_spoils_no_other_environment(tmp_path: Path) -> None:
+    broken = {"kind": "loki", "url": "ftp://logs.test", "environments": {"production": {"env": "prod"}}}
+    async with house(tmp_path, toolsets=OBSERVE, sources={"broken": broken}) as home:
+        agent = await home.agent(ceiling=Level.prod)
+        await collect(home, ["collected"])
+        assert texts(await search(home, agent)) == ["collected"]
+        refused = problem(await home.call(agent, "logs_search", service="web", environment="production"))
+        assert refused.code is Code.not_configured
 
 
 async def test_an_ansi_bomb_with_orders_to_the_reader_is_told_as_plain_data(tmp_path: Path) -> None:

@@ -124,11 +124,28 @@ def over(tx: Transaction, at: datetime) -> Sequence[Life]:
     return [_life(row) for row in rows]
 
 
+def any_to_expire(tx: Transaction) -> bool:
+    """Whether something fires that ends by itself unless its source sends it again."""
+    return bool(tx.fetch("SELECT 1 FROM alerts WHERE state = 'firing' AND ends_at IS NOT NULL LIMIT 1"))
+
+
 def forget_before(tx: Transaction, at: datetime) -> None:
     """Alerts that ended before `at`, and their histories."""
     ended = "SELECT id FROM alerts WHERE state = 'resolved' AND resolved_at < ?"
     tx.execute(f"DELETE FROM alert_events WHERE alert IN ({ended})", at.isoformat())
     tx.execute("DELETE FROM alerts WHERE state = 'resolved' AND resolved_at < ?", at.isoformat())
+
+
+def forget_beyond(tx: Transaction, most: int, environment: str, rule: str | None = None) -> None:
+    """The alerts of an environment, or of one rule in it, that ended first, with their histories, where more than `most` are."""
+    params = (environment,) if rule is None else (environment, rule)
+    ended = f"alerts WHERE environment = ?{'' if rule is None else ' AND rule = ?'} AND state = 'resolved'"
+    beyond = int(tx.fetch(f"SELECT COUNT(*) FROM {ended}", *params)[0][0]) - most
+    if beyond <= 0:
+        return
+    oldest = f"SELECT id FROM {ended} ORDER BY resolved_at, id LIMIT ?"
+    tx.execute(f"DELETE FROM alert_events WHERE alert IN ({oldest})", *params, beyond)
+    tx.execute(f"DELETE FROM alerts WHERE id IN ({oldest})", *params, beyond)
 
 
 async def open_alerts(database: Database, environment: str | None = None) -> Sequence[Life]:

@@ -8,13 +8,17 @@ from ops_mcp.errors import Conflict
 from ops_mcp.store.database import Database, Transaction
 
 MOST_SILENCES = 1_000
+"""Of one environment: whoever may silence there takes no other's room."""
 
 
 def insert(tx: Transaction, silence: Silence) -> None:
     """Raises `Conflict` where too many are in force already."""
-    rows = tx.fetch("SELECT COUNT(*) FROM silences WHERE ends_at > ?", silence.starts_at.isoformat())
-    if rows[0][0] >= MOST_SILENCES:
-        raise Conflict(f"There are {MOST_SILENCES:,} silences already.", hint="End some, or use one with broader matchers.")
+    counted = "SELECT COUNT(*) FROM silences WHERE environment = ? AND ends_at > ?"
+    if tx.fetch(counted, silence.environment, silence.starts_at.isoformat())[0][0] >= MOST_SILENCES:
+        raise Conflict(
+            f"There are {MOST_SILENCES:,} silences in {silence.environment} already.",
+            hint="End some, or use one with broader matchers.",
+        )
     tx.execute(
         "INSERT INTO silences (id, environment, ends_at, body) VALUES (?, ?, ?, ?)",
         silence.id, silence.environment, silence.ends_at.isoformat(), silence.model_dump_json(exclude_none=True),

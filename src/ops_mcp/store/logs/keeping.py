@@ -16,6 +16,14 @@ _ROOM = 0.95
 """How full the store is left when it had grown too large, so that not every batch deletes something."""
 
 
+_STREAMS_OF_NOTHING = (
+    "DELETE FROM streams WHERE NOT EXISTS (SELECT 1 FROM chunks c WHERE c.stream = streams.id)"
+    " AND NOT EXISTS (SELECT 1 FROM positions p WHERE p.environment = streams.environment AND p.service = streams.service"
+    " AND p.deployment = streams.deployment)"
+)
+"""Those of deployments that nothing is kept of, and that are read no more."""
+
+
 class Kept(NamedTuple):
     """What a round of keeping came to. `more` says that another one has work to do at once."""
 
@@ -46,16 +54,25 @@ def _delete_before(connection: sqlite3.Connection, cutoff: int) -> list[int]:
     with transaction(connection):
         gone = _deleted(connection, "last_us < ?", cutoff)
         if len(gone) < _AT_ONCE:
-            connection.execute("DELETE FROM counts WHERE minute < ?", (cutoff // MINUTE,))
+            _uncount(connection, cutoff)
             connection.execute("DELETE FROM watches WHERE until_us < ?", (cutoff,))
             connection.execute("DELETE FROM positions WHERE ended = 1 AND read_us < ?", (cutoff,))
+            connection.execute(_STREAMS_OF_NOTHING)
     return gone
 
 
+def _uncount(connection: sqlite3.Connection, cutoff: int) -> None:
+    """Forget the counts of minutes before. By service, as they are ordered."""
+    connection.execute("DELETE FROM counts WHERE service IN (SELECT id FROM services) AND minute < ?", (cutoff // MINUTE,))
+
+
 def _delete_oldest(connection: sqlite3.Connection, bytes: int) -> list[int]:
-    """As many as come to that; never what still grows."""
+    """As many as come to that; never what still grows. What was counted of their time goes with them."""
     with transaction(connection):
-        return _deleted(connection, "level > ?", 0, bytes=bytes)
+        gone = _deleted(connection, "level > ?", 0, bytes=bytes)
+        if gone:
+            _uncount(connection, max(gone))
+    return gone
 
 
 def _deleted(connection: sqlite3.Connection, where: str, param: int, *, bytes: int | None = None) -> list[int]:

@@ -1,5 +1,6 @@
 """The file of the log store: its tables, how it is opened, and what keeps it from being used, in our own words."""
 
+import os
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -50,6 +51,9 @@ _MICROSECOND = timedelta(microseconds=1)
 def opened(path: Path) -> sqlite3.Connection:
     """The file to write in, made if it is not there. The caller holds it in one thread at a time."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Before SQLite opens it: what it puts beside the file has the file's rights.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
     try:
         if not connection.execute("PRAGMA user_version").fetchone()[0]:
@@ -61,7 +65,6 @@ def opened(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -8000")
         _migrated(connection)
-        path.chmod(0o600)
     except BaseException:
         connection.close()
         raise

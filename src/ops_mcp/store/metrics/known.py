@@ -7,12 +7,15 @@ from typing import NamedTuple
 
 import aiosqlite
 
-from ops_mcp.metrics.labels import Labels, value_of
+from ops_mcp.metrics.labels import NAME, Labels, value_of
 from ops_mcp.metrics.matchers import Match, Matchers, matches
 from ops_mcp.store.metrics.files import fetched
 
 _STATE = "SELECT (SELECT value FROM meta WHERE name = 'generation'), (SELECT value FROM meta WHERE name = 'next_series')"
-_MOST_REMEMBERED = 50_000
+_MOST_REMEMBERED = 4_000_000
+"""Series in all answers that are remembered together, each answer counting for `_AN_ANSWER` more: some 50 MB."""
+
+_AN_ANSWER = 50
 
 
 class Known(NamedTuple):
@@ -34,6 +37,7 @@ class KnownSeries:
         self._by_pair: dict[tuple[str, str], list[Known]] = {}
         self._of_agents: dict[str, int] = {}
         self._found: dict[tuple[str, Matchers], tuple[Known, ...]] = {}
+        self._remembered = 0
 
     def __len__(self) -> int:
         return len(self._by_labels)
@@ -55,6 +59,10 @@ class KnownSeries:
     def get(self, labels: Labels) -> Known | None:
         return self._by_labels.get(labels)
 
+    def has(self, name: str) -> bool:
+        """Whether a metric of this name, or a histogram or summary, has series."""
+        return any((NAME, name + end) in self._by_pair for end in ("", "_bucket", "_sum", "_count"))
+
     def of_agent(self, agent: str) -> int:
         """How many series have this label `agent`."""
         return self._of_agents.get(agent, 0)
@@ -70,9 +78,10 @@ class KnownSeries:
         found = tuple(sorted(seen, key=lambda one: one.labels))
         with self._lock:
             if generation == (self._generation, self.next_id):
-                if len(self._found) >= _MOST_REMEMBERED:
-                    self._found.clear()
+                if self._remembered >= _MOST_REMEMBERED:
+                    self._forget_found()
                 self._found[environment, matchers] = found
+                self._remembered += len(found) + _AN_ANSWER
         return found
 
     def _candidates(self, matchers: Matchers) -> Sequence[Known]:
@@ -83,7 +92,7 @@ class KnownSeries:
         return tuple(min((self._by_pair.get(pair, []) for pair in equal), key=len))
 
     def _add(self, series: Iterable[Known]) -> None:
-        self._found.clear()
+        self._forget_found()
         for one in series:
             if one.labels in self._by_labels:
                 continue
@@ -93,9 +102,14 @@ class KnownSeries:
             if agent := value_of(one.labels, "agent"):
                 self._of_agents[agent] = self._of_agents.get(agent, 0) + 1
 
+    def _forget_found(self) -> None:
+        self._found.clear()
+        self._remembered = 0
+
     def _clear(self) -> None:
-        for held in (self._by_labels, self._by_pair, self._of_agents, self._found):
+        for held in (self._by_labels, self._by_pair, self._of_agents):
             held.clear()
+        self._forget_found()
         self.next_id = 0
 
 

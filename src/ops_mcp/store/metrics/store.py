@@ -93,9 +93,10 @@ class MetricStore:
             return Seen(found, {row[0]: row[1] for row in newest}, families)
 
     async def describe(self, environment: str, families: Sequence[Family]) -> None:
-        """What the pages of an environment's targets say of their metrics; the newest word counts."""
-        rows = [(environment, one.name, one.kind.value, one.help) for one in families]
-        async with self._transaction() as (connection, _):
+        """What the pages of an environment's targets say of metrics that have series; the newest word counts."""
+        async with self._transaction() as (connection, known):
+            await known.refresh(connection)  # series are bounded, and the names that a page may speak of are not
+            rows = [(environment, one.name, one.kind.value, one.help) for one in families if known.has(one.name)]
             await connection.executemany(
                 "INSERT INTO families VALUES (?, ?, ?, ?) ON CONFLICT (environment, name)"
                 " DO UPDATE SET kind = excluded.kind, help = excluded.help"

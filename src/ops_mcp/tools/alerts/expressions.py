@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
+from anyio import to_thread
+
 from ops_mcp.domain.places import EnvironmentName
 from ops_mcp.errors import InvalidArguments, OpsError
 from ops_mcp.observing import EMBEDDED
@@ -32,7 +34,8 @@ async def understood(text: str, environment: EnvironmentName, service: str | Non
     if isinstance(as_query, list) and names is not None and unknown(as_query, names) == []:
         return Understood(text)
     try:
-        return _as_condition(text, service, names or ())
+        # What a word that there is not was meant to be is looked for among names that strangers chose: that may take a second.
+        return await to_thread.run_sync(_as_condition, text, service, names or ())
     except InvalidArguments as error:
         if isinstance(as_query, list):
             return Understood(text)
@@ -54,7 +57,8 @@ async def warnings(expressions: Iterable[str], environment: EnvironmentName, ops
     if names is None:
         return []
     used = {name for text in expressions for name in _names(text, ops.sights.metrics.compiled)}
-    return [_warning(name, names) for name in unknown(sorted(used), names)[:_MOST_NAMED]]
+    missing = unknown(sorted(used), names)[:_MOST_NAMED]
+    return await to_thread.run_sync(lambda: [_warning(name, names) for name in missing])
 
 
 def unknown(used: Iterable[str], names: Collection[str]) -> list[str]:

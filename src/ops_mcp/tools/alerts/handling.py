@@ -77,11 +77,13 @@ class SilenceView(Result):
 
 
 class AlertsFound(Result):
-    """Open ones: the most severe first. `matched` counts all of them; `silences` are those in force."""
+    """Open ones: the most severe first. `matched` counts all of them; `silences` are those in force. `trouble` says where rules
+    are not evaluated now."""
 
     alerts: list[AlertView]
     matched: int
     silences: list[SilenceView] = []
+    trouble: str = ""
 
 
 @read(toolset=ALERTS, title="Alerts", reply_tokens=REPLY_TOKENS)

@@ -67,10 +67,11 @@ class RuleView(Result):
 
 
 class RulesFound(Result):
-    """Those that fire first. `matched` counts all of them."""
+    """Those that fire first. `matched` counts all of them; `trouble` says where they are not evaluated now."""
 
     rules: list[RuleView]
     matched: int
+    trouble: str = ""
 
 
 @read(toolset=ALERTS, title="Alert rules", reply_tokens=REPLY_TOKENS)

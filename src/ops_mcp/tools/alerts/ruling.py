@@ -10,6 +10,8 @@ from ops_mcp.observing import RulesWanted
 from ops_mcp.ports import Ops
 from ops_mcp.tools.alerts.rules import REPLY_TOKENS, AlertRulesArgs, RuleDetail, RulesFound, RuleView
 
+_FOR_THE_REST = 100
+
 
 async def found(args: AlertRulesArgs, ops: Ops) -> RulesFound:
     """The rules asked for, those that fire first; one by its name with all that is in it."""
@@ -18,7 +20,10 @@ async def found(args: AlertRulesArgs, ops: Ops) -> RulesFound:
     if args.name is not None and not matching.rules:
         raise NotFound("There is no alert rule of this name there.", hint="Leave `name` out to see those there are.")
     views = [_view(one, detailed=args.name is not None) for one in matching.rules]
-    return RulesFound(rules=views[: count_that_fits(views, REPLY_TOKENS)], matched=matching.matched)
+    still = await ops.sights.health.standstill()
+    return RulesFound(
+        rules=views[: count_that_fits(views, REPLY_TOKENS - _FOR_THE_REST)], matched=matching.matched, trouble=still
+    )
 
 
 def _view(one: Standing, *, detailed: bool) -> RuleView:

@@ -20,6 +20,7 @@ from ops_mcp.tools.alerts.handling import REPLY_TOKENS, AlertsArgs, AlertsFound,
 
 MOST_SILENCES = 20
 _LABELS, _EVENTS = 12, 40
+_FOR_THE_REST = 100
 
 
 async def found(args: AlertsArgs, ops: Ops) -> AlertsFound:
@@ -41,8 +42,9 @@ async def found(args: AlertsArgs, ops: Ops) -> AlertsFound:
     silences = await book.silences(places)
     views = [_view(one, silences, ops) for one in matching.alerts]
     in_force = [_silence_view(one) for one in silences[:MOST_SILENCES]]
-    room = REPLY_TOKENS - sum(len(one.model_dump_json()) for one in in_force) // 4
-    return AlertsFound(alerts=views[: count_that_fits(views, room)], matched=matching.matched, silences=in_force)
+    still = await ops.sights.health.standstill()
+    room = REPLY_TOKENS - _FOR_THE_REST - sum(len(one.model_dump_json()) for one in in_force) // 4
+    return AlertsFound(alerts=views[: count_that_fits(views, room)], matched=matching.matched, silences=in_force, trouble=still)
 
 
 def _view(life: Life, silences: Sequence[Silence], ops: Ops) -> AlertView:

@@ -72,6 +72,7 @@ async def health(args: HealthArgs, ops: Ops) -> HealthShown:
         return HealthShown(counts={}, services=[], trouble=f"{ops.trouble} Nobody can be told apart now, so nothing is shown.")
     try:
         found = await ops.sights.health.of(seen, ServiceName(args.service) if args.service else None)
+        still = await ops.sights.health.standstill()
     except Unavailable as down:
         return HealthShown(counts={}, services=[], trouble=f"No health can be told. {down.message}")
     if args.service is not None and not found:
@@ -79,7 +80,7 @@ async def health(args: HealthArgs, ops: Ops) -> HealthShown:
     views = [_view(one, with_probes=args.service is not None) for one in found]
     fits = count_that_fits(iter(views), REPLY_TOKENS - _FOR_THE_REST)
     counts = {state: n for state in ("unhealthy", "degraded", "unknown", "healthy") if (n := _count(found, state))}
-    return HealthShown(counts=counts, services=views[:fits], cut=fits < len(views), trouble=ops.trouble)
+    return HealthShown(counts=counts, services=views[:fits], cut=fits < len(views), trouble=ops.trouble or still)
 
 
 def _count(found: Sequence[ServiceHealth], state: str) -> int:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
+from anyio import to_thread
 from pydantic import Field
 
 from ops_mcp.answers import count_that_fits
@@ -31,6 +32,7 @@ LIST_TOKENS = 8_000
 _LONGEST_QUERY = 8_192
 _LONGEST_SERIES = 400
 _NAMES_LOOKED_AT = 5_000
+_NAMES_TOLD = 10
 _MOST_LISTED = 100
 
 Environment = Annotated[str, Field(max_length=63)]
@@ -114,7 +116,8 @@ async def _asked(args: MetricsQueryArgs, source: MetricSource, ops: Ops) -> Aske
     except InvalidArguments:
         with suppress(InvalidArguments):  # what names only our own words need not know which metrics there are
             return asked(args.query, reads, recorded=())
-    return asked(args.query, reads, recorded=await _names(args, source))
+    names = await _names(args, source)
+    return await to_thread.run_sync(lambda: asked(args.query, reads, recorded=names))
 
 
 async def _names(args: MetricsQueryArgs, source: MetricSource) -> list[str]:
@@ -178,15 +181,17 @@ def _grid(args: MetricsQueryArgs, now: datetime) -> Grid:
 
 
 def _step_ms(text: str) -> int:
-    """Of at least a millisecond. Raises `InvalidArguments`."""
+    """Raises `InvalidArguments` naming the argument."""
     from ops_mcp.metrics.quantities import duration_ms
 
-    step = duration_ms(text)
-    if step < 1:
+    try:
+        return duration_ms(text)
+    except InvalidArguments as error:
         raise InvalidArguments(
-            "step must be longer than nothing.", hint="Leave it out, and one is chosen.", details={"fields": ["step"]}
-        )
-    return step
+            "step is no duration.",
+            hint="Valid: 30s, 5m, 1h30m and the like. Leave it out, and one is chosen.",
+            details={"fields": ["step"]},
+        ) from error
 
 
 def _answer(asked: Asked, source: MetricSource, ops: Ops, *, note: str) -> MetricsAnswer:
@@ -235,8 +240,14 @@ async def _why_empty(args: MetricsQueryArgs, asked: Asked, source: MetricSource,
     except InvalidArguments:  # of the language of another Prometheus
         return ""
     environment = EnvironmentName(args.environment)
-    missing = [name for name in names if not await source.listed(environment, match=f'{{__name__="{name}"}}', limit=1)]
-    return plain(ops.redact(near(missing, await _names(args, source))), 800) if missing else ""
+    missing = [
+        name for name in names[:_NAMES_TOLD] if not await source.listed(environment, match=f'{{__name__="{name}"}}', limit=1)
+    ]
+    if not missing:
+        return ""
+    recorded = await _names(args, source)
+    # Strangers choose the names on both sides, and comparing them is slow.
+    return plain(ops.redact(await to_thread.run_sync(near, missing, recorded)), 800)
 
 
 def _thinned(asked: Asked, source: MetricSource, start_ms: int, end_ms: int, ops: Ops) -> str:

@@ -30,6 +30,7 @@ from ops_mcp.operator.verbs import AddAgent, AddOperator, Approve, Deny, SetAgen
 from ops_mcp.operator.verbs import message as verb_message
 from ops_mcp.ports import Tell
 from ops_mcp.store import deployments, keys, operations
+from ops_mcp.store.ahead import Sync, by_the_kernel
 from ops_mcp.store.chain import SigningKey
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.people import stored_approval, token_hash
@@ -153,7 +154,12 @@ class House:
 
 @asynccontextmanager
 async def house(
-    tmp_path: Path, *, place: MemoryPlace | None = None, reading: Callable[[datetime], Reading] | None = None, **settings: Any
+    tmp_path: Path,
+    *,
+    place: MemoryPlace | None = None,
+    reading: Callable[[datetime], Reading] | None = None,
+    sync: Callable[[], Sync | None] = by_the_kernel,
+    **settings: Any,
 ) -> AsyncGenerator[House]:
     """Open one, or one that is there again (then its operator's key is lost). `settings` are those of config.toml.
 
@@ -182,6 +188,7 @@ async def house(
         look_seconds=0,
         world=lambda: World(config, {"memory": place}),
         read_host=read_host,
+        sync=sync,
     ) as opened:
         pending.append(opened.database)
         key = SigningKey.generate()

@@ -33,6 +33,7 @@ from ops_mcp.secrets import Secrets, make_private_directory
 from ops_mcp.sources.load import HostLoad
 from ops_mcp.store import keys
 from ops_mcp.store.accounts import StoredAccounts
+from ops_mcp.store.ahead import Sync, by_the_kernel
 from ops_mcp.store.approvals import StoredApprovals
 from ops_mcp.store.callers import Callers
 from ops_mcp.store.counters import Allowance
@@ -109,10 +110,12 @@ async def open_app(
     look_seconds: float = LOOK_SECONDS,
     world: Callable[[], World] | None = None,
     read_host: ReadHost | None = None,
+    sync: Callable[[], Sync | None] = by_the_kernel,
 ) -> AsyncGenerator[Opened]:
     """Open the database, the policy and the places. Raises `NotConfigured` for settings that cannot be used.
 
-    `world` stands in for the bindings that the files hold and the places that they open, `read_host` for this host's load.
+    `world` stands in for the bindings that the files hold and the places that they open, `read_host` for this host's load,
+    `sync` for what the kernel offers to make the ledger durable.
 
     A database that cannot be used does not stop it: writes are refused with the reason, and `whoami` says so.
     """
@@ -120,7 +123,7 @@ async def open_app(
     terms = DatabaseTerms(config.settings.ledger.lock_seconds, config.settings.ledger.free_space_floor_bytes)
     key = keys.ledger_key_path(config.state_dir)
     async with Database.open(
-        config.database_path, signer=lambda c: keys.ledger_signer(c, key, new_ledger_id=new_id("led")), terms=terms
+        config.database_path, signer=lambda c: keys.ledger_signer(c, key, new_ledger_id=new_id("led")), terms=terms, sync=sync
     ) as database:
         watch = Watch(_Teller(database, clock), look_seconds)
         places = providers.load(config, secret=Secrets(config.config_dir).read, clock=clock)

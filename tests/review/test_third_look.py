@@ -1,7 +1,6 @@
 """What a reviewer broke in the work on places: answers before their record, acts that got in the way, meters, undos."""
 
 import fcntl
-import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -48,7 +47,7 @@ from ops_mcp.store.settlement import Settlement, settle_operation
 from tests.house import START, House, MemoryPlace, house
 from tests.operations.fakes import BINDING, FakeProvider, World, open_world
 from tests.store.ledgers import opened
-from tests.store.test_ahead import FRAGILE, a_record, an_orphan, at_work
+from tests.store.test_ahead import FRAGILE, a_record, at_work
 from tests.tools.capable import furnish
 from tests.wire.fakes import door
 
@@ -58,38 +57,36 @@ pytestmark = pytest.mark.anyio
 # Answers and their records
 
 
+DOOM = (
+    "CREATE TRIGGER doom AFTER INSERT ON ledger WHEN NEW.body LIKE '%\"call.admitted\"%'"
+    " BEGIN INSERT INTO children (parent) VALUES (1); END"
+)
+
+
 async def doomed(home: House) -> None:
-    """Let the commit of the next batch fail after everything in it went well."""
-    home.database.write_later(an_orphan)
-
-
-async def fragile(home: House) -> None:
-    await home.database.write(lambda tx: [tx.execute(statement) for statement in FRAGILE])
+    """From now on the commit of every admission fails, after everything in it went well."""
+    await home.database.write(lambda tx: [tx.execute(statement) for statement in (*FRAGILE, DOOM)])
 
 
 async def test_no_resource_and_no_completion_is_answered_whose_record_cannot_be_made_durable(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         credential = await home.agent()
-        await fragile(home)
+        await doomed(home)
         gate, ahead = partial(call, home.app), partial(call, home.app, ahead=True)
         server = build(gate, home.app.tools, door=door(credential), held_back=ahead)
         async with McpClient(server) as client:
-            await doomed(home)
             with pytest.raises(MCPError):
                 await client.read_resource("ops://inventory")
-            await home.database.write(lambda _: None)
-            await doomed(home)
             with pytest.raises(MCPError):
                 await client.complete(PromptReference(name="safe-deploy"), {"name": "environment", "value": "s"})
         assert await home.records("call.admitted") == []
 
 
 async def test_a_read_that_was_never_admitted_credits_nothing_however_it_ended(tmp_path: Path) -> None:
-    async with house(tmp_path) as home:
+    async with house(tmp_path, sync=lambda: None) as home:
         credential = await home.agent()
-        await fragile(home)
+        await doomed(home)
         for ends in ("settle", "settle_later"):
-            await doomed(home)
             asked = Call(
                 id=CallId(f"call_{ends}"), tool="services", effect=Effect.read, at=home.now[0], digest="d",
                 ceiling=Cost(calls=1, tokens=4000), client=Client(),
@@ -122,20 +119,18 @@ async def test_a_caller_that_goes_away_while_another_process_writes_leaves_no_ad
         assert await ledger.database.fetch("SELECT id FROM ledger") == []
 
 
-async def test_a_settlement_that_is_lost_with_a_read_judged_here_is_logged(
+async def test_a_settlement_that_can_never_be_written_is_logged_and_takes_nobody_along(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(tmp_path) as ledger:
         await at_work(ledger)
-        ledger.database.write_later(_broken_file)
-        with pytest.raises(Unavailable):
-            await ledger.database.write_ahead(a_record)
-        assert "a settlement could not be written" in caplog.text
+        ledger.database.write_later(_impossible)
         assert await ledger.database.write(a_record) == 1
+        assert "a settlement could not be written" in caplog.text
 
 
-def _broken_file(_: Transaction) -> None:
-    raise sqlite3.OperationalError("disk I/O error")
+def _impossible(_: Transaction) -> None:
+    raise ZeroDivisionError
 
 
 # What is metered

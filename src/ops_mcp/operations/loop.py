@@ -79,6 +79,8 @@ class _Hands:
     """What the loop has in its hands: running operations, and those that crashed and wait."""
 
     running: set[OperationId] = field(default_factory=set[OperationId])
+    ended: set[OperationId] = field(default_factory=set[OperationId])
+    """Carried to their end while what is open was being read, which therefore may still name them."""
     crashes: dict[OperationId, int] = field(default_factory=dict[OperationId, int])
     not_before: dict[OperationId, datetime] = field(default_factory=dict[OperationId, datetime])
     supervised: int = 0
@@ -142,9 +144,15 @@ async def _present(desk: Desk) -> Lease | None:
 async def _take_up(desk: Desk, parts: Parts, hands: _Hands, group: anyio.abc.TaskGroup) -> None:
     """Start what is open and not running, until told to let go; then the group waits for each to reach its boundary."""
     while not parts.reins.pulled:
-        for operation in await _open(desk):
+        found = await _open(desk)
+        hands.ended &= {operation.id for operation in found}
+        for operation in found:
             waits = hands.not_before.get(operation.id)
-            if operation.id in hands.running or len(hands.running) >= MOST_AT_ONCE or (waits and desk.clock() < waits):
+            if (
+                operation.id in hands.running | hands.ended
+                or len(hands.running) >= MOST_AT_ONCE
+                or (waits and desk.clock() < waits)
+            ):
                 continue
             hands.running.add(operation.id)
             await _pause(desk, hands, operation)
@@ -180,6 +188,8 @@ async def _carry(desk: Desk, parts: Parts, hands: _Hands, operation: Operation) 
         hands.crashes[operation.id] = hands.crashes.get(operation.id, 0) + (not isinstance(error, Unavailable))
         if hands.crashes[operation.id] >= MOST_CRASHES:
             await _survived(lambda: _abandon(operation, parts), f"abandoning {operation.id}", parts.reins)
+    elif error is None:
+        hands.ended.add(operation.id)
     hands.running.discard(operation.id)
 
 

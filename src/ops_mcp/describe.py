@@ -15,6 +15,7 @@ from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import DeploymentId, Plan
 from ops_mcp.errors import InvalidArguments, NotFound, OpsError, Problem, Unavailable, UnknownTool
 from ops_mcp.governance.redaction import Redactor
+from ops_mcp.observing import RulesWanted
 from ops_mcp.ports import look, runs_here
 from ops_mcp.store.ledger import Denied
 from ops_mcp.tool import AnyTool, Args, Target, WriteArgs, schema_digest
@@ -223,6 +224,11 @@ async def _resolve(app: App, target: Target) -> _Resolved:
         if life is None:
             raise NotFound("There is no alert with this id.", hint="`alerts` lists the open ones.")
         return _Resolved(life.alert.environment, life.alert.service)
+    if target.rule is not None and target.environment is not None:
+        # Whoever may not touch a service may not take its alert rule away either.
+        wanted = RulesWanted((EnvironmentName(target.environment),), name=target.rule, limit=1)
+        found_rules = (await app.sights.alerts.rules(wanted)).rules
+        return _Resolved(service=found_rules[0].rule.service if found_rules else None)
     if target.approval is not None:
         approval = await app.approvals.get(target.approval)
         if approval is None:

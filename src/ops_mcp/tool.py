@@ -27,6 +27,7 @@ class Target(Value):
     deployment: str | None = None
     approval: str | None = None
     alert: str | None = None
+    rule: str | None = None
     to: str | None = None
 
 

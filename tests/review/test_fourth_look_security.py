@@ -11,7 +11,7 @@ from ops_mcp.alerting.alerts import Alert
 from ops_mcp.alerting.severity import Severity
 from ops_mcp.domain.calls import Answer
 from ops_mcp.domain.identity import AgentName
-from ops_mcp.domain.outcomes import Done, Refused
+from ops_mcp.domain.outcomes import Done, Failed, Refused
 from ops_mcp.domain.places import EnvironmentName
 from ops_mcp.errors import Code, Conflict, InvalidArguments
 from ops_mcp.metrics.asking import near
@@ -259,3 +259,22 @@ async def test_a_length_of_thousands_of_digits_is_too_large(tmp_path: Path) -> N
     async with opened(tmp_path) as outside:
         reply = await outside.post(b"{}", **{"content-length": "9" * 5_000})
         assert reply.status_code == 413
+
+
+async def test_what_an_operator_forbids_on_a_service_keeps_its_alert_rules_too(tmp_path: Path) -> None:
+    policies = tmp_path / "config" / "policies"
+    policies.mkdir(parents=True)
+    async with house(tmp_path) as home:
+        ada = await home.agent()
+        rule = {"name": "Down", "environment": "staging", "expression": "up == 0"}
+        assert isinstance(await home.call(ada, "alert_rule_set", **rule, service="web"), Done)
+        (policies / "own.cedar").write_text(
+            '@id("hands-off") forbid (principal, action in [Action::"change"], resource == Service::"staging/web");'
+        )
+        deleted = await home.call(ada, "alert_rule_delete", name="Down", environment="staging")
+        assert isinstance(deleted, Refused)
+        assert "hands-off" in str(deleted.verdict)
+        replaced = await home.call(ada, "alert_rule_set", **rule, service="docs")
+        assert isinstance(replaced, Failed)
+        assert replaced.problem.code is Code.conflict
+        assert isinstance(await home.call(ada, "alert_rule_set", **(rule | {"name": "Other"}), service="docs"), Done)

@@ -129,7 +129,7 @@ class AlertRuleDeleteArgs(AlertWriteArgs):
     expected_current: CurrentArg = None
 
     def target(self) -> Target:
-        return Target(environment=self.environment)
+        return Target(environment=self.environment, rule=self.name)
 
 
 @change(

@@ -6,7 +6,7 @@ from ops_mcp.alerting.burn import Subject, burn_rules
 from ops_mcp.alerting.rules import CheckExpression, Rule, as_edited, parse_rule, refused
 from ops_mcp.domain.places import EnvironmentName
 from ops_mcp.domain.releases import DeleteRule, Plan, SetRule
-from ops_mcp.errors import InvalidArguments, NotFound
+from ops_mcp.errors import Conflict, InvalidArguments, NotFound
 from ops_mcp.observing import EMBEDDED
 from ops_mcp.ports import Ops
 from ops_mcp.targets import about
@@ -28,6 +28,11 @@ async def set_plan(args: AlertRuleSetArgs, ops: Ops) -> Plan:
         old = await rule_named(rule.name, environment, ops)
         current = old.digest if old is not None else NOTHING
         refuse_unexpected(args.expected_current, current, rule.name)
+        if old is not None and old.rule.service not in (None, rule.service):
+            raise Conflict(
+                f"The rule {rule.name} there is about {old.rule.service}.",
+                hint="Use another name, or delete it with `alert_rule_delete` first.",
+            )
         edited = as_edited(rule, old.rule if old is not None else None)
         writes.append(SetRule(rule=edited.json_value(), replaces=current))
     names = ", ".join(rule.name for rule in rules)

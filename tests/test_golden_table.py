@@ -57,7 +57,7 @@ MORE: dict[str, JsonObject] = {
     "metrics_record": {"name": "queue_depth", "value": 3},
     "alert_rule_test": {"expression": "up == 0"},
     "alert_rule_set": {"name": "Down", "expression": "up == 0"},
-    "alert_rule_delete": {"name": "Down"},
+    "alert_rule_delete": {"name": "Of the environment"},
     "alert_silence": {"matchers": ['alertname="Down"']},
 }
 """What some tools want besides service and environment."""
@@ -90,7 +90,9 @@ async def arguments(at: Scene, cell: Cell, tool: str, *, request: str = "") -> J
         case _, "promote":
             return {"service": service, "environment": environment, "from_environment": await at.origin(cell.place)}
         case _:
-            return {"service": service, "environment": environment, **MORE.get(tool, {})}
+            # A rule belongs to one service, so each place has one of its own.
+            name: JsonObject = {"name": f"Down in {cell.place}"} if tool == "alert_rule_set" else {}
+            return {"service": service, "environment": environment, **MORE.get(tool, {}), **name}
 
 
 async def pointed_at(at: Scene, cell: Cell) -> str:

@@ -72,6 +72,13 @@ class Ahead:
             # Refused by the kernel, which says nothing of the disk. From now on the writer's thread does all.
             self._stop()
             self._loop.call_soon(self._tell, _synced(log_file))
+        else:
+            self.give_way()
+
+    def give_way(self) -> None:
+        """The kernel's worker waits on this processor: between two of its steps it would wait until this thread rests."""
+        if self.is_busy:
+            os.sched_yield()
 
     def close(self) -> None:
         """Let go, once what is on its way has arrived."""

@@ -95,8 +95,7 @@ class Database:
         self._offers = sync
         self._ahead = Ahead(self._loop)
         self._next: list[AnyWork] = []
-        self._doubtful = False
-        """Whether the disk failed to take what was committed: then the log is folded into the file before anything else."""
+        self._doubtful = False  # whether the disk did not take what was committed: then the log is folded into the file first
         self._thread = threading.Thread(target=self._write_forever, name="ledger-writer", daemon=True)
 
     @classmethod
@@ -165,6 +164,7 @@ class Database:
         """Queue a vital unit for a batch within 10 ms, or for when the file takes it again. A crash before that loses it."""
         self._later.append(Work(unit, None, vital=True))
         self._flush_in(LAZY_SECONDS)
+        self._ahead.give_way()
 
     async def _outcome(self, work: AnyWork, done: "asyncio.Future[T]") -> T:
         try:

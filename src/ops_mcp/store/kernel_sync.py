@@ -35,8 +35,6 @@ class KernelSync:
         """Begin to make durable what was written to this file. Raises `OSError` where it cannot even begin."""
         self._request.descriptor = descriptor
         self._checked(self._call(self._calls.submit, self._context, ctypes.c_long(1), self._requests))
-        # The kernel's worker waits on this processor; without this it would begin only when this thread rests.
-        os.sched_yield()
 
     def ended(self) -> OSError | None:
         """Take note of the end, waiting for it unless `descriptor` is readable; what went wrong, if anything did."""

@@ -19,7 +19,7 @@ from ops_mcp.operations.deliver import deliveries
 from ops_mcp.operations.evaluate import AlertRounds
 from ops_mcp.operations.guard import watching
 from ops_mcp.operations.heal import Healing
-from ops_mcp.operations.parts import Parts
+from ops_mcp.operations.parts import Enqueue, Parts
 from ops_mcp.operations.probes.kinds import asked
 from ops_mcp.operations.probes.reaching import Means
 from ops_mcp.operations.reporting import reporting
@@ -65,11 +65,8 @@ def alert_rounds(opened: Opened, parts: Parts) -> AlertRounds:
     """The evaluation of alert rules, and the telling of what came of it."""
     app = opened.app
 
-    def enqueue(tx: Transaction, notice: Notice, *, at: datetime) -> object:
-        return outbox.enqueue(tx, notice, at=at, redactor=app.redactor())
-
     return AlertRounds(
-        opened.database, app.sights.metrics, opened.config.settings.alerts, parts.clock, fence=parts.fence, enqueue=enqueue
+        opened.database, app.sights.metrics, opened.config.settings.alerts, parts.clock, fence=parts.fence, enqueue=_posted(app)
     )
 
 
@@ -77,11 +74,10 @@ def healing(opened: Opened, parts: Parts) -> Healing:
     """What rules allow to be done about alerts, each attempt a call of the agent that the operator assigned."""
     app = opened.app
 
-    def enqueue(tx: Transaction, notice: Notice, *, at: datetime) -> object:
-        return outbox.enqueue(tx, notice, at=at, redactor=app.redactor())
-
     days = opened.config.settings.alerts.keep_days
-    return Healing(opened.database, parts.clock, fence=parts.fence, submit=partial(submit, app), enqueue=enqueue, keep_days=days)
+    return Healing(
+        opened.database, parts.clock, fence=parts.fence, submit=partial(submit, app), enqueue=_posted(app), keep_days=days
+    )
 
 
 async def submit(app: App, one: Try) -> Outcome:
@@ -100,10 +96,7 @@ def reports(opened: Opened, parts: Parts) -> tuple[Round, ...]:
     """What operators are told of ops-mcp itself."""
     app = opened.app
 
-    def enqueue(tx: Transaction, notice: Notice, *, at: datetime) -> object:
-        return outbox.enqueue(tx, notice, at=at, redactor=app.redactor())
-
-    return reporting(parts, opened.config.settings.alerts.operators, enqueue)
+    return reporting(parts, opened.config.settings.alerts.operators, _posted(app))
 
 
 def outgoing(opened: Opened, parts: Parts) -> tuple[Round, ...]:
@@ -134,3 +127,12 @@ def health_watch(opened: Opened, parts: Parts) -> HealthWatch:
         keep=opened.app.sights.metrics.keep,
         chance=random.random,
     )
+
+
+def _posted(app: App) -> Enqueue:
+    """Into the outbox, without any secret that is known by then."""
+
+    def post(tx: Transaction, notice: Notice, /, *, at: datetime) -> bool:
+        return outbox.enqueue(tx, notice, at=at, redactor=app.redactor())
+
+    return post

@@ -21,6 +21,7 @@ from ops_mcp.metrics.labels import labels_of, value_of
 from ops_mcp.metrics.series import STALE, Matrix, Scalar, Series, Vector
 from ops_mcp.sources import scrape
 from ops_mcp.sources.prometheus import MOST_BYTES, Prometheus, build
+from ops_mcp.startup import now
 from ops_mcp.values import JsonObject, Secret
 from tests.metrics.prometheus import BINARY, running
 
@@ -57,7 +58,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
 
 def source(url: str, **table: object) -> Prometheus:
     given: JsonObject = {"url": url, "environment": "production", "matchers": {"env": "prod"}, **table}  # type: ignore[dict-item]
-    return build("metrics", given, secret=lambda _: Secret("t0ken"))
+    return build("metrics", given, secret=lambda _: Secret("t0ken"), clock=now)
 
 
 @real
@@ -229,14 +230,14 @@ def test_a_table_that_cannot_be_used_is_refused(table: JsonObject) -> None:
 def test_a_token_is_never_sent_over_a_network_in_clear(kind: Callable[..., object]) -> None:
     table = {"environment": "production", "token": "t"} | ({"service": "web"} if kind is scrape.build else {})
     for allowed in ("https://metrics.test/", "http://127.0.0.1:9090/", "http://localhost:9090/"):
-        kind("metrics", {**table, "url": allowed}, secret=Secret)
+        kind("metrics", {**table, "url": allowed}, secret=Secret, clock=now)
     for refused in ("http://metrics.test/", "http://127.0.0.1.metrics.test/"):
         with pytest.raises(NotConfigured, match="in clear"):
-            kind("metrics", {**table, "url": refused}, secret=Secret)
+            kind("metrics", {**table, "url": refused}, secret=Secret, clock=now)
 
 
 def test_without_matchers_the_environments_name_is_demanded() -> None:
-    asked = build("metrics", {"url": "http://127.0.0.1:9", "environment": "production"}, secret=lambda _: Secret(""))
+    asked = build("metrics", {"url": "http://127.0.0.1:9", "environment": "production"}, secret=lambda _: Secret(""), clock=now)
     assert asked._confined("up", PRODUCTION) == '{__name__="up",environment="production"}'
 
 
@@ -245,5 +246,5 @@ def test_the_tables_of_the_page_on_metrics_can_be_used() -> None:
     (block,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     settings = Settings.model_validate(tomllib.loads(block))
     config = load({}).model_copy(update={"settings": settings})
-    found = sources.configured(config, "scrape", "prometheus", secret=lambda _: Secret(""))
+    found = sources.configured(config, "scrape", "prometheus", secret=lambda _: Secret(""), clock=now)
     assert {name: type(made()).__name__ for name, made in found.items()} == {"shop": "Page", "team": "Prometheus"}

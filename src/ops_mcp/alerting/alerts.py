@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from ops_mcp.alerting.labels import SERVICE, Labels, fingerprint, value_of
-from ops_mcp.alerting.lifecycle import Change, Transition
+from ops_mcp.alerting.lifecycle import Active, Change, Transition
 from ops_mcp.alerting.numbers import go_float
 from ops_mcp.alerting.plain import plain
 from ops_mcp.alerting.rules import Rule
@@ -45,6 +45,11 @@ def alert_of(rule: Rule, transition: Transition) -> Alert | None:
     change, active = transition
     if change not in (Change.fired, Change.resolved, Change.withdrawn) or active.fired_at is None:
         return None
+    return alert_as(rule, active, starts_at=active.fired_at, ends_at=active.resolved_at)
+
+
+def alert_as(rule: Rule, active: Active, *, starts_at: datetime, ends_at: datetime | None = None) -> Alert:
+    """A rule's alert as it is told and stored."""
     return Alert(
         fingerprint=fingerprint(active.labels),
         name=rule.name,
@@ -55,8 +60,8 @@ def alert_of(rule: Rule, transition: Transition) -> Alert | None:
         annotations=annotations_of(rule, active.series, active.value),
         value=go_float(active.value),
         began_at=active.active_at,
-        starts_at=active.fired_at,
-        ends_at=active.resolved_at,
+        starts_at=starts_at,
+        ends_at=ends_at,
         channels=rule.channels,
     )
 

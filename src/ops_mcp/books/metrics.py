@@ -58,7 +58,7 @@ class Metrics:
         if not names:
             return None
         if self._made[0] is not tables:
-            self._made = (tables, configured(config, "prometheus", secret=Secrets(config.config_dir).read))
+            self._made = (tables, configured(config, "prometheus", secret=Secrets(config.config_dir).read, clock=self.store.now))
         return self._made[1][names[0]]()
 
     def compiled(self, query: str) -> Query:

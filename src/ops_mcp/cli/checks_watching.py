@@ -63,7 +63,7 @@ def _channels(config: Config) -> dict[str, Callable[[], Awaitable[str]]]:
 
 
 def _sources(config: Config) -> dict[str, Callable[[], Awaitable[str]]]:
-    around: Mapping[str, object] = {"secret": Secrets(config.config_dir).read, "redact": str}
+    around: Mapping[str, object] = {"secret": Secrets(config.config_dir).read, "redact": str, "clock": now}
 
     def asking(name: str, table: JsonObject) -> Callable[[], Awaitable[str]]:
         async def ask() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import anyio.to_thread
 
@@ -33,9 +33,10 @@ from ops_mcp.domain.places import EnvironmentName
 from ops_mcp.errors import OpsError
 from ops_mcp.metrics.query import Query
 from ops_mcp.metrics.regexes import pattern_of
-from ops_mcp.observing import MetricBook, Notice
+from ops_mcp.observing import MetricBook
 from ops_mcp.operations.answering import Answers, answers
 from ops_mcp.operations.notices import notice_of
+from ops_mcp.operations.parts import Enqueue
 from ops_mcp.ports import Clock
 from ops_mcp.store import leases
 from ops_mcp.store.alerts import board, happening, lives, progress, rules, silences
@@ -56,12 +57,6 @@ MOST_ENDED, MOST_ENDED_OF_A_RULE = 50_000, 5_000
 
 _FORGET_EVERY = timedelta(hours=1)
 _CROWDED = f"The rules of this environment have {MOST_OF_A_PLACE:,} alerts already, and this one would begin more."
-
-
-class Enqueue(Protocol):
-    def __call__(self, tx: Transaction, notice: Notice, /, *, at: datetime) -> object:
-        """Have a message delivered, once this transaction is committed."""
-        ...
 
 
 class _Ready(NamedTuple):

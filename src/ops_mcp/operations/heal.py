@@ -6,7 +6,7 @@ it again without doing it twice. What cannot be healed is told to people once pe
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import anyio
 
@@ -17,6 +17,7 @@ from ops_mcp.domain.outcomes import Outcome as CallOutcome
 from ops_mcp.errors import Code, Problem
 from ops_mcp.observing import Notice
 from ops_mcp.operations.chores import paced
+from ops_mcp.operations.parts import Enqueue
 from ops_mcp.ports import Clock
 from ops_mcp.store import deployments, healing, leases
 from ops_mcp.store.alerts import rules
@@ -33,10 +34,6 @@ LONGEST_DETAIL = 500
 _FORGET_EVERY = timedelta(hours=1)
 
 Submit: TypeAlias = Callable[[Try], Awaitable[CallOutcome]]
-
-
-class Enqueue(Protocol):
-    def __call__(self, tx: Transaction, notice: Notice, *, at: datetime) -> object: ...
 
 
 class Healing:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from ops_mcp.deploying.health import Look
 from ops_mcp.domain.releases import Deployment, Observed, Operation, Placement, ProbeResult, Release
 from ops_mcp.errors import NotConfigured
+from ops_mcp.observing import Notice
 from ops_mcp.ports import Clock, Provider, Sleep
 from ops_mcp.store.database import Database, Transaction
 
@@ -22,6 +23,12 @@ class Looked(NamedTuple):
 Redact: TypeAlias = Callable[[str], str]
 Probe: TypeAlias = Callable[[Placement, Provider, Observed], Awaitable[ProbeResult]]
 """Ask a release once whether it is healthy. Never raises for what the release does; bounded by the probe's own timeout."""
+
+
+class Enqueue(Protocol):
+    def __call__(self, tx: Transaction, notice: Notice, /, *, at: datetime) -> object:
+        """Have a message delivered, once this transaction is committed."""
+        ...
 
 
 class Settle(Protocol):

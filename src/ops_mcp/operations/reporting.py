@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ops_mcp.alerting.news import KINDS, Entry, Known, News, news
 from ops_mcp.observing import Notice
 from ops_mcp.operations.chores import Chore, paced
-from ops_mcp.operations.parts import Parts
+from ops_mcp.operations.parts import Enqueue, Parts
 from ops_mcp.store import leases
 from ops_mcp.store.database import Transaction
 from ops_mcp.values import JsonObject, Value
@@ -16,10 +16,6 @@ from ops_mcp.values import JsonObject, Value
 EVERY = timedelta(seconds=5)
 MOST_AT_ONCE = 2_000
 _FACT = "news"
-
-
-class Enqueue(Protocol):
-    def __call__(self, tx: Transaction, notice: Notice, *, at: datetime) -> object: ...
 
 
 class _Memory(Value):

@@ -4,7 +4,7 @@ Its answers come from strangers as much as from us: they are bounded, and read b
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import anyio
@@ -16,7 +16,7 @@ from ops_mcp.governance.redaction import plain
 from ops_mcp.metrics.labels import Labels, is_label_name, labels_of
 from ops_mcp.metrics.series import Answer, Matrix, Sample, Scalar, Series, Vector
 from ops_mcp.observing import Listing, Ranged
-from ops_mcp.ports import ReadSecret
+from ops_mcp.ports import Clock, ReadSecret
 from ops_mcp.sources._table import parsed, refuse_clear, refused
 from ops_mcp.values import JsonObject, Secret, Value
 
@@ -47,7 +47,7 @@ class Table(Value):
     timeout_seconds: float = Field(default=20.0, gt=0, le=40)
 
 
-def build(name: str, table: JsonObject, *, secret: ReadSecret, **_: object) -> "Prometheus":
+def build(name: str, table: JsonObject, *, secret: ReadSecret, clock: Clock, **_: object) -> "Prometheus":
     """`secret` reads the bearer token that the table names."""
     given = parsed(Table, name, table)
     matchers = given.matchers or {"environment": given.environment}
@@ -55,7 +55,7 @@ def build(name: str, table: JsonObject, *, secret: ReadSecret, **_: object) -> "
         raise refused(name, "matchers has a label whose name is none")
     if given.token:
         refuse_clear(name, given.url)
-    return Prometheus(name, given.evolve(matchers=matchers), secret)
+    return Prometheus(name, given.evolve(matchers=matchers), secret, clock)
 
 
 class _Reply(Value, extra="ignore", allow_inf_nan=True):
@@ -68,11 +68,12 @@ class _Reply(Value, extra="ignore", allow_inf_nan=True):
 class Prometheus:
     """Satisfies `observing.MetricSource`."""
 
-    def __init__(self, name: str, table: Table, secret: ReadSecret) -> None:
+    def __init__(self, name: str, table: Table, secret: ReadSecret, clock: Clock) -> None:
         self.name = name
         self.environment = table.environment
         self._table = table
         self._secret = secret
+        self._clock = clock
 
     async def instant(self, query: str, environment: EnvironmentName, at: datetime) -> Answer:
         data = await self._asked("query", {"query": self._confined(query, environment), "time": _seconds(at)})
@@ -100,7 +101,7 @@ class Prometheus:
 
         wanted = wanted_by(match, compiled)
         selector = match if wanted.matchers != Wanted().matchers else '{__name__=~".+"}'
-        now = datetime.now(UTC)
+        now = self._clock()
         arguments = {
             "match[]": self._confined(selector, environment),
             "start": f"{now.timestamp() - _LISTED_FOR_SECONDS:.0f}",

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from ops_mcp.alerting.alerts import Alert, alert_of, annotations_of, service_in, shown
+from ops_mcp.alerting.alerts import Alert, alert_as, alert_of
 from ops_mcp.alerting.inbound import claimed
 from ops_mcp.alerting.labels import fingerprint
-from ops_mcp.alerting.lifecycle import Active, Change, Transition, ended
+from ops_mcp.alerting.lifecycle import Change, Transition, ended
 from ops_mcp.alerting.lives import LifeEvent, LifeState
-from ops_mcp.alerting.numbers import go_float
 from ops_mcp.alerting.routing import Notification, Routes, received
 from ops_mcp.alerting.rules import Rule
 from ops_mcp.store.alerts import board, lives, progress, rules
@@ -117,26 +116,10 @@ def _live(tx: Transaction, rule: Rule, transition: Transition, at: datetime, act
 def _begun(tx: Transaction, rule: Rule, transition: Transition, at: datetime, actor: str) -> None:
     alert = alert_of(rule, transition)
     if transition.change is Change.pending:
-        lives.begin(tx, _waiting(rule, transition.alert), rule.name, LifeState.pending, actor=actor, at=at)
+        waiting = alert_as(rule, transition.alert, starts_at=transition.alert.active_at)
+        lives.begin(tx, waiting, rule.name, LifeState.pending, actor=actor, at=at)
     elif transition.change is Change.fired and alert is not None:
         lives.begin(tx, alert, rule.name, LifeState.firing, actor=actor, at=at)
-
-
-def _waiting(rule: Rule, active: Active) -> Alert:
-    """What is told of an alert that has not fired."""
-    return Alert(
-        fingerprint=fingerprint(active.labels),
-        name=rule.name,
-        environment=rule.environment,
-        service=service_in(active.labels),
-        severity=rule.severity,
-        labels=shown(active.labels),
-        annotations=annotations_of(rule, active.series, active.value),
-        value=go_float(active.value),
-        began_at=active.active_at,
-        starts_at=active.active_at,
-        channels=rule.channels,
-    )
 
 
 def _reported(tx: Transaction, alert: Alert, rule: str, at: datetime) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -118,6 +118,9 @@ class MetricStore:
                 if oldest is None:
                     return
                 await thinning.thin(connection, *oldest)
+
+    def now(self) -> datetime:
+        return self._clock()
 
     def now_ms(self) -> int:
         return int(self._clock().timestamp() * 1000)

@@ -55,7 +55,7 @@ from tests.alerts.watching import watched
 from tests.house import house
 from tests.operations.fakes import BINDING, FakeProvider, World, open_world
 from tests.operations.test_collect import Telling, scene
-from tests.operations.test_loop import desk
+from tests.operations.test_loop import RHYTHM, desk
 from tests.operations.test_sample import Measuring, everything, exposing, sampled_world
 from tests.store import ledgers
 from tests.store.logs.stored import NOON, STAGING, Shelf, line
@@ -358,7 +358,8 @@ async def test_a_round_that_fails_every_second_is_not_logged_every_second(
                 reins.pull()
             raise Unavailable("The log store cannot be read." if len(done) < 30 else "The disk is full.")
 
-        await work(replace(desk(world), rounds=lambda _: (failing,)), reins)
+        tireless = replace(RHYTHM, exits_when_idle=False)  # forty rounds may take longer than an idle worker stays
+        await work(replace(desk(world, rhythm=tireless), rounds=lambda _: (failing,)), reins)
         said = [record for record in caplog.records if record.message.startswith("a round")]
         assert [record.getMessage() for record in said] == [
             "a round: The log store cannot be read.",

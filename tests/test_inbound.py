@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from starlette.types import ASGIApp
 
-from ops_mcp import inbound
+from ops_mcp.doors import alerts as inbound
 from ops_mcp.secrets import Secrets
 from ops_mcp.server import build
 from ops_mcp.values import Secret
@@ -76,7 +76,7 @@ async def opened(tmp_path: Path, *, listening: bool = False, **changes: Any) -> 
         secrets.put("am", Secret(TOKEN))
         secrets.put("up", Secret(OTHER))
         credentials, http = FakeCredentials(), home.config.settings.http.evolve(port=0)
-        beside = inbound.doors(home.opened, credentials)
+        beside = inbound.routes(home.opened, credentials)
 
         async def ready() -> bool:
             return True
@@ -343,4 +343,4 @@ async def test_a_database_that_cannot_be_written_has_the_sender_come_back(outsid
 
 async def test_without_sources_there_is_no_such_path(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        assert inbound.doors(home.opened, FakeCredentials()) == {}
+        assert inbound.routes(home.opened, FakeCredentials()) == ()

@@ -18,6 +18,7 @@ from ops_mcp.domain.releases import Usage
 from ops_mcp.errors import NotConfigured
 from ops_mcp.logs.settings import LogTerms
 from ops_mcp.metrics.settings import MetricTerms
+from ops_mcp.supervising.settings import SlackTerms, SuperviseTerms
 from ops_mcp.values import JsonObject, Secret, Value
 
 V = TypeVar("V", bound=Value)
@@ -189,6 +190,8 @@ class Settings(Value):
     logs: LogTerms = LogTerms()
     metrics: MetricTerms = MetricTerms()
     alerts: AlertTerms = AlertTerms()
+    supervise: SuperviseTerms = SuperviseTerms()
+    slack: SlackTerms = SlackTerms()
     allowed_refs: tuple[str, ...] = ("refs/heads/*", "refs/tags/*")
 
 

@@ -12,6 +12,7 @@ from ops_mcp.domain.inventory import HealthState
 from ops_mcp.domain.observations import Severity
 from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Placement
+from ops_mcp.domain.tasks import Artifact, Checkpoint, Task, TaskState
 from ops_mcp.values import JsonObject, Value
 
 if TYPE_CHECKING:  # a server that only deploys must start fast: these rooms are loaded by what uses them
@@ -310,11 +311,24 @@ class AlertBook(Protocol):
     async def silence(self, id: str) -> Silence | None: ...
 
 
+class Button(Value):
+    """Something that a person can press under a message. `action` is what it asks for, `value` an id of ours and nothing else."""
+
+    action: str
+    value: str
+    label: str
+    style: str = ""
+    confirm: str = ""
+
+
 class Notice(Value):
     """A message to people, as a channel is to send it. `thread` keeps messages about one thing together, in order.
 
     `text` is ours; what comes from strangers is in `untrusted`, and a channel quotes it so that it can mention nobody and link
-    nowhere. `body` is the machine-readable whole, for webhooks.
+    nowhere. `body` is the machine-readable whole, for webhooks. `emoji` and `color` (`#rrggbb`) override the look of the severity.
+    `buttons` are shown where a channel has any. `replaces` is the outside's name of the message that this one is to stand in for,
+    where the channel can change messages. `parent`, filled in at the delivery, is the outside's name of the first message of the
+    thread. `mentions` are the outside's ids of people whom the operator wants called.
     """
 
     id: str
@@ -326,6 +340,12 @@ class Notice(Value):
     untrusted: str = ""
     body: JsonObject = {}
     at: datetime
+    emoji: str = ""
+    color: str = ""
+    buttons: tuple[Button, ...] = ()
+    replaces: str = ""
+    parent: str = ""
+    mentions: tuple[str, ...] = ()
 
 
 class Channel(Protocol):
@@ -348,6 +368,16 @@ class Ready(Protocol):
         ...
 
 
+@runtime_checkable
+class Reconciles(Protocol):
+    """A channel whose other end can be asked whether a notice has arrived."""
+
+    async def find(self, notice: Notice) -> str | None:
+        """The outside's own name for this notice, None where it certainly has not arrived. Raises `OpsError` where that cannot
+        be known."""
+        ...
+
+
 class Way(NamedTuple):
     """A channel, and how it has to be treated: whether its other end tells a notice that is sent twice by its id, how many are
     sent to it at once, and how many seconds lie between two."""
@@ -358,6 +388,59 @@ class Way(NamedTuple):
     gap_seconds: float = 0.0
 
 
+class TasksWanted(NamedTuple):
+    """Which tasks of these environments, the newest first. `agent` matches who works on it or had it before."""
+
+    environments: tuple[EnvironmentName, ...]
+    agent: str | None = None
+    states: tuple[TaskState, ...] = ()
+    parent: str | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+class TasksFound(NamedTuple):
+    """`matched` counts all that match; `next_cursor` is None when nothing is left."""
+
+    tasks: Sequence[Task]
+    matched: int
+    next_cursor: str | None = None
+
+
+class TaskDay(NamedTuple):
+    """Tasks that were opened on one day (UTC), and how long those of them that ended took."""
+
+    date: str
+    total: int
+    completed: int
+    failed: int
+    average_seconds: float | None
+
+
+class TaskBook(Protocol):
+    """Tasks and their checkpoints, as stored."""
+
+    async def get(self, id: str) -> Task | None: ...
+
+    async def page(self, wanted: TasksWanted) -> TasksFound: ...
+
+    async def checkpoints(self, id: str, *, limit: int = 20) -> Sequence[Checkpoint]:
+        """The newest, oldest first."""
+        ...
+
+    async def artifacts(self, id: str, *, limit: int = 20) -> Sequence[Artifact]:
+        """The newest, oldest first."""
+        ...
+
+    async def resumable(self, id: str) -> JsonObject | None:
+        """The state that an agent left to begin again from."""
+        ...
+
+    async def days(self, environments: Sequence[EnvironmentName], *, since: datetime, until: datetime) -> Sequence[TaskDay]:
+        """Every day of the span, those without tasks too, the oldest first."""
+        ...
+
+
 class Sights(NamedTuple):
     """Everything that can be looked at besides our own records."""
 
@@ -366,3 +449,4 @@ class Sights(NamedTuple):
     health: HealthBook
     load: LoadBook
     alerts: AlertBook
+    tasks: TaskBook

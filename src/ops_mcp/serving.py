@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from ops_mcp import inbound, web
+from ops_mcp import doors, web
 from ops_mcp.call import call
 from ops_mcp.config import Config
 from ops_mcp.server import build
@@ -35,8 +35,8 @@ async def serve_http(
     async with open_app(config, wake_worker=wake_worker) as opened, anyio.create_task_group() as group:
         server = build(partial(call, opened.app), opened.app.tools, door=web.door)
         visitors = StoredVisitors(opened.database, opened.app.clock)
-        alerts = inbound.doors(opened, visitors)
-        application = web.application(server, http, visitors, ready=visitors.ready, beside=alerts)
+        beside_mcp = doors.routes(opened, visitors)
+        application = web.application(server, http, visitors, ready=visitors.ready, beside=beside_mcp)
         group.start_soon(visitors.write_counts)
         if beside is not None:
             group.start_soon(beside, opened)

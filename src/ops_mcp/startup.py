@@ -20,6 +20,7 @@ from ops_mcp.books.health import Health
 from ops_mcp.books.load import Loads
 from ops_mcp.books.logs import Logs
 from ops_mcp.books.metrics import Metrics
+from ops_mcp.books.tasks import Tasks
 from ops_mcp.config import Config, Settings, read_bindings, read_inventory
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.errors import OpsError
@@ -219,6 +220,7 @@ def _sights(
         health=Health(database, configured, clock),
         load=Loads(database, configured, lambda: world().providers, socket.gethostname(), clock),
         alerts=Alerts(database, clock),
+        tasks=Tasks(database),
     )
 
 

@@ -14,6 +14,7 @@ from ops_mcp.domain.calls import Cost, Verdict
 from ops_mcp.domain.identity import Effect
 from ops_mcp.domain.places import NAME_PATTERN
 from ops_mcp.domain.releases import Applied, DeploymentId, Plan
+from ops_mcp.domain.tasks import Report
 from ops_mcp.observing import Observation
 from ops_mcp.ports import Ops
 from ops_mcp.values import Json, JsonObject, Value, digest
@@ -83,10 +84,14 @@ R = TypeVar("R", bound=Result)
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[R]):
-    """What a record's handler wants kept, and its result. Nothing is kept on a dry run."""
+    """What a record's handler wants kept, and its result. Nothing is kept on a dry run.
+
+    A `report` is written in the transaction of the settlement.
+    """
 
     result: R
     samples: tuple[Observation, ...] = ()
+    report: Report | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,7 @@ import ipaddress
 import json
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -57,10 +57,10 @@ def application(
     credentials: Credentials,
     *,
     ready: Callable[[], Awaitable[bool]],
-    beside: Mapping[str, ASGIApp] | None = None,
+    beside: Sequence[Route] = (),
 ) -> Starlette:
-    """The ASGI application: `/mcp` behind a bearer token, `/health` and `/ready` open and minimal, and what is posted `beside`,
-    by its path, which looks at its own tokens; nothing else."""
+    """The ASGI application: `/mcp` behind a bearer token, `/health` and `/ready` open and minimal, and the routes `beside`
+    it, which look at their own credentials; nothing else."""
     sessions = StreamableHTTPSessionManager(
         server, security_settings=_allowed(http), max_request_body_size=http.max_body_bytes, max_sessions=1000
     )
@@ -82,7 +82,7 @@ def application(
             Route(PATH, endpoint=_Named(security, _Door(mcp, credentials))),
             Route("/health", endpoint=answer_health, methods=["GET"]),
             Route("/ready", endpoint=answer_ready, methods=["GET"]),
-            *(Route(path, endpoint=_Named(security, inner), methods=["POST"]) for path, inner in (beside or {}).items()),
+            *(Route(route.path, endpoint=_Named(security, route.app), methods=route.methods) for route in beside),
         ],
         lifespan=lifespan,
     )

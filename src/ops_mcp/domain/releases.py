@@ -251,8 +251,19 @@ class EndSilence(Value):
     silence: str
 
 
+class PostNotice(Value):
+    """Tell people: the same words to each of these channels, in one thread, with the id that the call's notices share."""
+
+    write: Literal["post_notice"] = "post_notice"
+    notice: str
+    channels: tuple[str, ...]
+    severity: str
+    title: str
+    thread: str = ""
+
+
 AlertWrite: TypeAlias = SetRule | DeleteRule | AcknowledgeAlert | BeginSilence | EndSilence
-Write: TypeAlias = Annotated[RequestCancel | AlertWrite, Field(discriminator="write")]
+Write: TypeAlias = Annotated[RequestCancel | AlertWrite | PostNotice, Field(discriminator="write")]
 
 
 class Written(Value):

@@ -12,6 +12,7 @@ from ops_mcp.domain.releases import (
     HealthVerdict,
     OperationId,
     Plan,
+    PostNotice,
     RequestCancel,
     Written,
 )
@@ -25,7 +26,7 @@ def recheck(tx: Transaction, plan: Plan) -> None:
     for write in plan.writes:
         if isinstance(write, RequestCancel):
             _refuse_ended(deployments.deployment_by_id(tx, write.deployment))
-        else:
+        elif not isinstance(write, PostNotice):
             from ops_mcp.store.alerts import writes  # start-up has a bar, and few processes change alerts
 
             writes.recheck(tx, plan, write)
@@ -81,6 +82,8 @@ def apply_writes(tx: Transaction, plan: Plan, *, at: datetime) -> Applied | None
     for write in plan.writes:
         if isinstance(write, RequestCancel):
             operations.request_cancel(tx, write.deployment, by=plan.agent, at=at)
+        elif isinstance(write, PostNotice):
+            raise NotImplementedError
         else:
             from ops_mcp.store.alerts import writes  # start-up has a bar, and few processes change alerts
 

@@ -5,7 +5,7 @@ from importlib import resources
 
 from ops_mcp.errors import Unavailable
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 8
 """What this release writes. A database of a later version is refused; an earlier one is migrated with a backup beside it."""
 
 

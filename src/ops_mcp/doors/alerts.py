@@ -4,13 +4,14 @@ import hashlib
 import hmac
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import anyio.to_thread
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from ops_mcp.alerting.alerts import Alert
 from ops_mcp.alerting.inbound import MOST_BYTES, Inbound, read_alerts
@@ -36,15 +37,16 @@ _MOST_DIGITS = 18
 _STATUS = {Code.invalid_arguments: 400, Code.unavailable: 503}
 
 
-def doors(opened: Opened, credentials: Credentials) -> dict[str, ASGIApp]:
-    """What is posted beside MCP, by its path: nothing where no source is configured."""
+def routes(opened: Opened, credentials: Credentials) -> Sequence[Route]:
+    """One path for all sources; nothing where none is configured."""
     terms = opened.config.settings.alerts
     if not terms.sources:
-        return {}
+        return ()
     app = opened.app
     keep = Keeping(opened.database, terms, app.redactor, app.wake_worker)
     most = min(MOST_BYTES, opened.config.settings.http.max_body_bytes)
-    return {PATH: AlertDoor(terms.sources, Secrets(opened.config.config_dir).read, credentials, keep, app.clock, most)}
+    door = AlertDoor(terms.sources, Secrets(opened.config.config_dir).read, credentials, keep, app.clock, most)
+    return (Route(PATH, endpoint=door, methods=["POST"]),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Tools by which agents tell people and keep them informed."""

@@ -4,14 +4,14 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
-QUICK := not slow and not clients and not postgres and not docker
+QUICK := not slow and not clients and not browser and not postgres and not docker
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The build's own requirements are pinned too: older pip reads the first name, newer pip the second.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help demo test test-slow test-docker test-clients check format docs bench clean
+.PHONY: help demo test test-slow test-docker test-postgres test-clients check format docs bench clean
 
 help:
 	@echo "make demo    an agent deploys a real service, governed; nothing to configure"
@@ -23,7 +23,7 @@ help:
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable ".[dev]"
+	$(RUN) -m pip install --quiet --editable ".[dev,postgres]"
 	@touch $@
 
 demo: $(VENV)/.ready
@@ -33,13 +33,16 @@ test: $(VENV)/.ready
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "$(QUICK)"
 
 test-slow: $(VENV)/.ready
-	$(RUN) -m pytest -q -m "slow and not clients and not docker"
+	$(RUN) -m pytest -q -m "slow and not clients and not browser and not postgres and not docker"
 
 test-docker: $(VENV)/.ready
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m docker
 
+test-postgres: $(VENV)/.ready
+	$(RUN) -m pytest -q -m postgres
+
 test-clients: $(VENV)/.ready
-	$(RUN) -m pytest -q -m clients
+	$(RUN) -m pytest -q -m "clients or browser"
 
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .

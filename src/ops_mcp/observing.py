@@ -12,7 +12,7 @@ from ops_mcp.domain.inventory import HealthState
 from ops_mcp.domain.observations import Severity
 from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Placement
-from ops_mcp.domain.tasks import Artifact, Checkpoint, Task, TaskState
+from ops_mcp.task_book import TaskBook
 from ops_mcp.values import JsonObject, Value
 
 if TYPE_CHECKING:  # a server that only deploys must start fast: these rooms are loaded by what uses them
@@ -325,7 +325,7 @@ class Notice(Value):
     """A message to people, as a channel is to send it. `thread` keeps messages about one thing together, in order.
 
     `text` is ours; what comes from strangers is in `untrusted`, and a channel quotes it so that it can mention nobody and link
-    nowhere. `body` is the machine-readable whole, for webhooks. `emoji` and `color` (`#rrggbb`) override the look of the severity.
+    nowhere. `body` is the machine-readable whole, for webhooks. `emoji` and `color` (`#rrggbb`) override the look of severity.
     `buttons` are shown where a channel has any. `replaces` is the outside's name of the message that this one is to stand in for,
     where the channel can change messages. `parent`, filled in at the delivery, is the outside's name of the first message of the
     thread. `mentions` are the outside's ids of people whom the operator wants called.
@@ -386,59 +386,6 @@ class Way(NamedTuple):
     knows_repeats: bool = False
     at_once: int = 4
     gap_seconds: float = 0.0
-
-
-class TasksWanted(NamedTuple):
-    """Which tasks of these environments, the newest first. `agent` matches who works on it or had it before."""
-
-    environments: tuple[EnvironmentName, ...]
-    agent: str | None = None
-    states: tuple[TaskState, ...] = ()
-    parent: str | None = None
-    limit: int = 50
-    cursor: str | None = None
-
-
-class TasksFound(NamedTuple):
-    """`matched` counts all that match; `next_cursor` is None when nothing is left."""
-
-    tasks: Sequence[Task]
-    matched: int
-    next_cursor: str | None = None
-
-
-class TaskDay(NamedTuple):
-    """Tasks that were opened on one day (UTC), and how long those of them that ended took."""
-
-    date: str
-    total: int
-    completed: int
-    failed: int
-    average_seconds: float | None
-
-
-class TaskBook(Protocol):
-    """Tasks and their checkpoints, as stored."""
-
-    async def get(self, id: str) -> Task | None: ...
-
-    async def page(self, wanted: TasksWanted) -> TasksFound: ...
-
-    async def checkpoints(self, id: str, *, limit: int = 20) -> Sequence[Checkpoint]:
-        """The newest, oldest first."""
-        ...
-
-    async def artifacts(self, id: str, *, limit: int = 20) -> Sequence[Artifact]:
-        """The newest, oldest first."""
-        ...
-
-    async def resumable(self, id: str) -> JsonObject | None:
-        """The state that an agent left to begin again from."""
-        ...
-
-    async def days(self, environments: Sequence[EnvironmentName], *, since: datetime, until: datetime) -> Sequence[TaskDay]:
-        """Every day of the span, those without tasks too, the oldest first."""
-        ...
 
 
 class Sights(NamedTuple):

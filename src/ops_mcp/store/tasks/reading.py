@@ -5,8 +5,8 @@ from datetime import datetime
 
 from ops_mcp.domain.places import EnvironmentName
 from ops_mcp.domain.tasks import Artifact, Checkpoint, Task
-from ops_mcp.observing import TaskDay, TasksFound, TasksWanted
 from ops_mcp.store.database import Database
+from ops_mcp.task_book import TaskDay, TasksFound, TasksWanted
 from ops_mcp.values import JsonObject
 
 

@@ -23,7 +23,7 @@ help:
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable ".[dev,postgres]"
+	$(RUN) -m pip install --quiet --editable ".[dev,postgres,otel]"
 	@touch $@
 
 demo: $(VENV)/.ready

@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: tools, configuration, terminal, errors. With `--check` it only compares; exit code 1."""
+"""Writes docs/reference from the code (tools, configuration, terminal, errors) and docs/rows.md. `--check` only compares."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
+import rows
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -27,7 +28,7 @@ GENERATED = "<!-- Written by docs/generate.py from the code. Change the code, th
 
 
 def main() -> int:
-    fresh = {PAGES / name: GENERATED + "\n" + page() for name, page in pages().items()} | {SCHEMAS_FILE: schemas()}
+    fresh = {PAGES / name: GENERATED + "\n" + page() for name, page in pages().items()} | {SCHEMAS_FILE: schemas()} | rows.pages()
     stale = [file for file, text in fresh.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv[1:]:
         for file in stale:

@@ -8,13 +8,14 @@ import sys
 import time
 import tomllib
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
 import tomli_w
 
-from sandbox import containers, history, sights
+from sandbox import containers, history, people, sights
 from sandbox.story import NotTrue, Story
 from sandbox.world import AgentSession, Reply, World, curl, free_port
 
@@ -29,8 +30,9 @@ UNVERIFIED = 5
 class Demo:
     """The house and the people in it, passed from scene to scene."""
 
-    def __init__(self, story: Story, world: World) -> None:
+    def __init__(self, story: Story, world: World, meeting: people.People) -> None:
         self.story = story
+        self.people = meeting
         self.world = world
         self.repository = world.home / "webshop"
         self.anchor = world.home / "anchor" / "heads.jsonl"
@@ -55,10 +57,14 @@ async def tell(demo: Demo) -> tuple[str, ...]:
         await sights.the_alert_fired_and_ended(demo, builder)
         await sights.searches_logs(demo, builder)
         await sights.heals(demo, builder)
+        await people.reports_its_work(demo, builder)
+        await people.tells_by_mail(demo, builder)
         await in_containers(demo, builder)
         await refused_in_production(demo, builder)
         async with demo.world.agent(demo.tokens["releaser"]) as releaser:
             await approved_by_a_person(demo, releaser)
+            v1 = target("production", "v1")
+            await people.approved_in_slack(demo, releaser, v1, lambda: demo.answers("production"))
             await freeze(demo, releaser)
         async with demo.world.agent(demo.tokens["spender"]) as spender:
             await runs_into_its_budget(demo, spender)
@@ -72,6 +78,7 @@ def prepare(demo: Demo) -> None:
     demo.commits = history.make(demo.repository)
     configure(demo)
     world.must("init", "--operator", "olivia", "--no-passphrase")
+    people.secrets(demo)
     for name, ceiling in (("builder", "staging"), ("releaser", "prod"), ("spender", "sandbox")):
         added = world.must("agent", "add", name, "--tier", ceiling, "--json")
         demo.tokens[name] = added.data["token"]
@@ -251,7 +258,8 @@ def configure(demo: Demo) -> None:
     demo.anchor.parent.mkdir(parents=True)
     demo.world.config.mkdir(exist_ok=True)
     settings: dict[str, Any] = {"budgets": {"agents": {"spender": {"read": {"calls_per_day": SPENDERS_READS}}}}}
-    settings |= sights.settings(demo)
+    seen, met = sights.settings(demo), people.settings(demo)
+    settings |= {**met, **seen, "channels": {**seen["channels"], **met["channels"]}}
     sights.watch(demo)
     settings["guard"] = {"enabled": False}  # what else this machine does is no part of the story
     if not isinstance(demo.engine, str):
@@ -352,7 +360,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="tell it for a machine")
     story = Story(machine=parser.parse_args().json)
     world = World()
-    demo = Demo(story, world)
+    stack = ExitStack()
+    demo = Demo(story, world, stack.enter_context(people.open_to_people()))
     try:
         closing = anyio.run(tell, demo)
     except (Exception, KeyboardInterrupt) as error:
@@ -365,6 +374,7 @@ def main() -> int:
         return 1
     finally:
         world.close()
+        stack.close()
         if not isinstance(demo.engine, str):
             demo.engine[0].remove_all()
     story.end(closing=closing)

@@ -11,6 +11,7 @@ from ops_mcp import startup
 from ops_mcp.app import App, World
 from ops_mcp.call import call
 from ops_mcp.config import Config, Settings, load
+from ops_mcp.domain.addresses import Address
 from ops_mcp.domain.identity import AgentName, Client, Credential, Level, NoToken, OperatorName, Token
 from ops_mcp.domain.outcomes import Outcome
 from ops_mcp.domain.places import Binding
@@ -36,6 +37,7 @@ from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.people import stored_approval, token_hash
 from ops_mcp.store.settlement import settle_operation
 from ops_mcp.values import Json, JsonObject, Secret
+from tests import databases
 
 START = datetime(2026, 11, 20, 12, 10, tzinfo=UTC)
 
@@ -174,7 +176,8 @@ async def house(
         for environment in ("sandbox", "staging", "production")
     )
     settled = Settings.model_validate(settings) if settings else Settings()
-    config = config.evolve(bindings=bindings, settings=settled)
+    where = databases.place(config.state_dir, keys.ledger_key_path(config.state_dir))
+    config = config.evolve(bindings=bindings, settings=settled, address=where if isinstance(where, Address) else None)
     now, place, finish = [START], place or MemoryPlace(), [DeploymentState.healthy]
 
     async def read_host() -> Reading:

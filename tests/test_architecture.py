@@ -32,8 +32,8 @@ TEXTS = sorted(
 )
 
 LOGIC_ROOMS = ("domain", "governance", "deploying", "alerting", "metrics", "logs", "jobs", "triage", "operations", "tools")
-MAKERS_OF_TIME_AND_IDS = ("cli", "startup.py", "worker.py", "server.py", "client.py")
-READERS_OF_THE_ENVIRONMENT = ("config.py", "cli", "worker.py", "client.py", "sample")
+MAKERS_OF_TIME_AND_IDS = ("cli", "startup.py", "worker.py", "server.py", "client")
+READERS_OF_THE_ENVIRONMENT = ("config.py", "cli", "worker.py", "client", "sample")
 IMPORTERS_OF_MCP = (
     "server.py",
     "resources.py",
@@ -45,7 +45,7 @@ IMPORTERS_OF_MCP = (
     "web.py",
     "web",
     "bridge.py",
-    "client.py",
+    "client",
 )
 
 MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(root|work|home/[a-z]+|Users/[A-Za-z]+|opt/(pypi|wheels))/\w")

@@ -12,7 +12,7 @@ from ops_mcp.domain.releases import DeploymentState
 from ops_mcp.errors import Code
 from ops_mcp.operator.verbs import FreezeChanges, Kill, Unfreeze
 from ops_mcp.values import Secret
-from tests.house import NOBODY, House, house
+from tests.house import NOBODY, house
 
 pytestmark = pytest.mark.anyio
 
@@ -270,6 +270,3 @@ def _left_serving(tx: object, deployment: str) -> None:
     assert isinstance(tx, Transaction)
     changed = deployments.change(tx, deployment, lambda d: d.evolve(health=HealthVerdict.unverified))
     deployments.serve(tx, changed)
-
-
-__all__ = ["House"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from docs import rows
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PROMISES = sorted((ROOT / "docs" / "promises").glob("[0-9]*.md"))
@@ -78,3 +80,25 @@ def test_every_marker_that_pytest_knows_is_explained_to_contributors() -> None:
     markers = tomllib.loads(read(ROOT / "pyproject.toml"))["tool"]["pytest"]["ini_options"]["markers"]
     contributing = read(ROOT / "CONTRIBUTING.md")
     assert not [marker for marker in markers if f"| `{marker.split(':')[0]}` |" not in contributing]
+
+
+INVENTORY = ROOT.parent / "shared" / "requirements" / "inventory.md"
+ROWS = rows.read()
+
+
+def test_every_row_of_the_supervision_of_agents_is_in_the_table() -> None:
+    assert [f"S2-{number:02}" for number in range(1, 95)] == [name for name in ROWS if name.startswith("S2-")]
+
+
+def test_no_row_about_telling_or_checkpoints_is_missing_in_the_table() -> None:
+    if not INVENTORY.exists():
+        pytest.skip("the requirements are not beside this checkout")
+    lines = [re.fullmatch(r"\| (S\d-\d+|X-\d+) \|.*\| ([A-Z ]+) \|", line) for line in read(INVENTORY).splitlines()]
+    wanted = {found[1] for found in lines if found and (found[1].startswith("S2-") or {"NOTI", "CHKP"} & set(found[2].split()))}
+    assert wanted == set(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.id)
+def test_a_row_names_tests_that_exist_or_says_why_there_is_none(row: rows.Row) -> None:
+    assert row.proofs or row.reasons
+    assert not [proof for proof in row.proofs if f"def {proof.test}(" not in read(ROOT / proof.file)]

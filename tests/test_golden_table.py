@@ -35,10 +35,12 @@ TOOLS = {
         "alert_rules",
         "alert_rule_test",
         "alerts",
+        "tasks",
+        "task",
     ),
-    "record": ("metrics_record",),
+    "record": ("metrics_record", "checkpoint"),
     "watch": ("alert_rule_set", "alert_acknowledge"),
-    "hush": ("alert_rule_delete", "alert_silence"),
+    "hush": ("alert_rule_delete", "alert_silence", "notify"),
     "approval": ("approval",),
     "change": ("deploy", "rollback", "restart", "promote", "scale", "variable_set"),
     "destroy": ("provision",),
@@ -55,9 +57,11 @@ MORE: dict[str, JsonObject] = {
     "provision": {"template": "redis", "name": "cache"},
     "metrics_query": {"query": "up"},
     "metrics_record": {"name": "queue_depth", "value": 3},
+    "checkpoint": {"name": "Ship it", "action": "began"},
     "alert_rule_test": {"expression": "up == 0"},
     "alert_rule_set": {"name": "Down", "expression": "up == 0"},
     "alert_rule_delete": {"name": "Of the environment"},
+    "notify": {"channels": ["pager"], "message": "The release is out."},
     "alert_silence": {"matchers": ['alertname="Down"']},
 }
 """What some tools want besides service and environment."""
@@ -75,13 +79,13 @@ async def arguments(at: Scene, cell: Cell, tool: str, *, request: str = "") -> J
     match cell.kind, tool:
         case "identity", _:
             return {}
-        case (("read" | "approval" | "cancel" | "cancel_own"), ("deployment" | "approval" | "deployment_cancel")):
-            return {"id": request or await pointed_at(at, cell)}
-        case "read", ("services" | "audit" | "health"):
+        case (("read" | "approval" | "cancel" | "cancel_own"), ("deployment" | "approval" | "deployment_cancel" | "task")):
+            return {"task" if tool == "task" else "id": request or await pointed_at(at, cell, tool)}
+        case "read", ("services" | "audit" | "health" | "tasks"):
             return {"environment": environment}
         case _, "alert_acknowledge":
             return {"id": await at.alert(cell.place)}
-        case _, ("metrics_query" | "metrics_list" | "alert_silence" | "alert_rule_delete"):
+        case _, ("metrics_query" | "metrics_list" | "alert_silence" | "alert_rule_delete" | "checkpoint" | "notify"):
             if tool == "alert_rule_delete":
                 await at.rule(cell.place, str(MORE[tool]["name"]))
             return {"environment": environment, **MORE.get(tool, {})}
@@ -95,7 +99,9 @@ async def arguments(at: Scene, cell: Cell, tool: str, *, request: str = "") -> J
             return {"service": service, "environment": environment, **MORE.get(tool, {}), **name}
 
 
-async def pointed_at(at: Scene, cell: Cell) -> str:
+async def pointed_at(at: Scene, cell: Cell, tool: str) -> str:
+    if tool == "task":
+        return await at.task(cell.place)
     if cell.kind == "read":
         return (await at.serving(cell.place)).id
     return (await at.start(cell.place, owner="setter" if cell.kind == "cancel" else named(cell.caller))).id

@@ -65,14 +65,22 @@ def test_it_names_the_distribution_its_version_and_its_description():
     assert SERVER["description"] == PROJECT["description"]
 
 
-def test_every_variable_it_names_is_read_and_the_token_is_secret(tmp_path: Path):
+def test_every_variable_it_names_is_read_and_what_opens_something_is_secret(tmp_path: Path):
     variables = {v["name"]: v for v in SERVER["packages"][0]["environmentVariables"]}
-    given = {"OPS_MCP_CONFIG": str(tmp_path / "c"), "OPS_MCP_STATE": str(tmp_path / "s"), "OPS_MCP_TOKEN": "ops_x"}
+    database = "postgresql://ops:word@db.example.com/ops"
+    given = {
+        "OPS_MCP_CONFIG": str(tmp_path / "c"),
+        "OPS_MCP_STATE": str(tmp_path / "s"),
+        "OPS_MCP_TOKEN": "ops_x",
+        "OPS_MCP_DATABASE_URL": database,
+    }
     found = config.load(given)
     assert set(variables) == set(given)
     assert (found.config_dir, found.state_dir) == (tmp_path / "c", tmp_path / "s")
     assert found.token is not None
-    assert [name for name, v in variables.items() if v["isSecret"]] == ["OPS_MCP_TOKEN"]
+    assert found.settings.database_url is not None
+    assert found.settings.database_url.get_secret_value() == database
+    assert [name for name, v in variables.items() if v["isSecret"]] == ["OPS_MCP_TOKEN", "OPS_MCP_DATABASE_URL"]
 
 
 def test_the_readme_carries_the_registrys_mark_of_ownership():

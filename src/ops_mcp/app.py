@@ -9,11 +9,13 @@ from ops_mcp.config import Config
 from ops_mcp.domain.calls import CallId
 from ops_mcp.domain.identity import Caller, Client, Credential
 from ops_mcp.domain.places import EnvironmentName
+from ops_mcp.domain.timings import Timings
 from ops_mcp.governance.redaction import Redactor
 from ops_mcp.observing import Sights
 from ops_mcp.ports import Accounts, Approvals, Clock, Deployments, Journal, NewId, Progress, Provider, Trail
 from ops_mcp.store.ledger import Ledger, Rules
 from ops_mcp.tool import AnyTool
+from ops_mcp.tracing import OFF, Trace, Tracer
 from ops_mcp.values import JsonObject
 
 T = TypeVar("T")
@@ -58,6 +60,8 @@ class App:
     clock: Clock
     new_id: NewId
     wake_worker: Callable[[], None]
+    timings: Timings = field(default_factory=Timings)
+    tracer: Tracer | None = None
 
 
 async def no_progress(done: float, total: float | None, message: str) -> None:
@@ -78,6 +82,7 @@ class Request:
     world: World
     rules: Rules
     redactor: Redactor
+    trace: Trace = OFF
 
 
 def visible(rules: Rules, world: World, caller: Caller, at: datetime, *, tool: str = "services") -> tuple[EnvironmentName, ...]:

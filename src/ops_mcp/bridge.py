@@ -3,7 +3,6 @@
 Relays, and judges nothing: what a call may do is decided by the server that the token is for.
 """
 
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pydantic_core import from_json, to_json
 from ops_mcp.errors import Code, NotConfigured, Problem
 from ops_mcp.framing import Message, RequestId, encoded
 from ops_mcp.pipes import LINE_LIMIT, Lines, signals_end
+from ops_mcp.remote import usable_token
 from ops_mcp.replies import Replies
 from ops_mcp.values import JsonObject, Secret
 from ops_mcp.wire import Wire
@@ -39,7 +39,7 @@ _GOODBYE_SECONDS = 1.0
 
 async def bridge(url: str, token: Secret | None, wire: Wire | None) -> None:
     """Relay until the client's input ends or a signal arrives. Raises `NotConfigured` for a URL or token that cannot be used."""
-    secret = _usable(url, token)
+    secret = usable_token(url, token)
     if wire is None:
         raise NotConfigured("The bridge needs pipes on both sides.", hint="Let an MCP client start it; see `ops-mcp connect`.")
     replies = Replies(wire.write_fd)
@@ -162,30 +162,6 @@ class _Relay:
         data = {"dev.ops-mcp/problem": problem.json_value()}
         error = {"jsonrpc": "2.0", "id": request, "error": {"code": UNREACHABLE, "message": text, "data": data}}
         await self.replies.send_line(to_json(error), answers=request)
-
-
-def _usable(url: str, token: Secret | None) -> str:
-    """The token's text. Raises `NotConfigured` when it would travel unencrypted, or when there is none."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.scheme not in ("https", "http") or parts.username is not None:
-        raise NotConfigured(
-            "The remote URL cannot be used.", hint="Give one like https://ops.example.com/mcp, without a password."
-        )
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise NotConfigured(f"The token would travel to {parts.hostname} unencrypted.", hint="Use https:// for another machine.")
-    secret = token.get_secret_value() if token is not None else ""
-    if not secret or not secret.isascii() or not secret.isprintable() or secret.startswith("${"):
-        raise NotConfigured(
-            "OPS_MCP_TOKEN is not set to a token.", hint="Put the token that `ops-mcp agent add` printed into the client's `env`."
-        )
-    return secret
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _headers(message: JSONRPCRequest, session: Mapping[str, str]) -> Mapping[str, str]:

@@ -10,12 +10,14 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 from pydantic.fields import FieldInfo
 
 from ops_mcp.alerting.settings import AlertTerms
+from ops_mcp.domain.addresses import Address
 from ops_mcp.domain.calls import Cost
 from ops_mcp.domain.identity import Tier
 from ops_mcp.domain.inventory import Thing, things
 from ops_mcp.domain.places import ApprovalRule, Binding, Environment, EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Usage
 from ops_mcp.errors import NotConfigured
+from ops_mcp.governance.recipients import Route, TellTerms
 from ops_mcp.logs.settings import LogTerms
 from ops_mcp.metrics.settings import MetricTerms
 from ops_mcp.supervising.settings import SlackTerms, SuperviseTerms
@@ -165,11 +167,17 @@ class EnvironmentSettings(Value):
     four_eyes: bool = False
 
 
+class TracingTerms(Value):
+    """Where traces of calls go: the base address of a collector that takes OTLP over HTTP. Needs the extra `otel`."""
+
+    endpoint: str = Field(default="", max_length=300, pattern=r"^(https?://\S+)?$")
+
+
 class Settings(Value):
     """The configuration file (`config.toml`), as written."""
 
     environments: dict[EnvironmentName, EnvironmentSettings] = {}
-    toolsets: tuple[str, ...] = ("core", "observe", "alerts")
+    toolsets: tuple[str, ...] = ("core", "observe", "alerts", "supervise")
     budgets: Budgets = Budgets()
     rates: Rates = Rates()
     approvals: ApprovalTerms = ApprovalTerms()
@@ -180,15 +188,18 @@ class Settings(Value):
     reputation: bool = True
     http: Http = Http()
     ledger: LedgerTerms = LedgerTerms()
+    tracing: TracingTerms = TracingTerms()
     isolation: Isolation = Isolation()
     guard: GuardTerms = GuardTerms()
-    database_url: str | None = None
+    database_url: Secret | None = Field(default=None, description="A PostgreSQL for a team; without it, a file of our own")
     worker: Literal["auto", "inline", "external"] = "auto"
     providers: dict[str, JsonObject] = {}
     sources: dict[str, JsonObject] = Field(default={}, description="Where logs and metrics come from besides our own, by name")
     channels: dict[str, JsonObject] = Field(default={}, description="Ways to tell people, by name")
     logs: LogTerms = LogTerms()
     metrics: MetricTerms = MetricTerms()
+    routes: dict[str, Route] = Field(default={}, description="Who is told, by name: channels, and from which severity on")
+    telling: TellTerms = TellTerms()
     alerts: AlertTerms = AlertTerms()
     supervise: SuperviseTerms = SuperviseTerms()
     slack: SlackTerms = SlackTerms()
@@ -219,6 +230,7 @@ class Config(Value):
     config_dir: Path
     state_dir: Path
     settings: Settings = Settings()
+    address: Address | None = None
     environments: dict[EnvironmentName, Environment]
     bindings: tuple[Binding, ...] = ()
     declared: tuple[Thing, ...] = ()
@@ -229,6 +241,11 @@ class Config(Value):
     @property
     def database_path(self) -> Path:
         return self.state_dir / "ops.db"
+
+    @property
+    def database(self) -> Path | Address:
+        """Where the governed records are: in a file of our own, or in a PostgreSQL."""
+        return self.address or self.database_path
 
     @property
     def logs_path(self) -> Path:
@@ -293,13 +310,13 @@ def load(environ: Mapping[str, str], *, config_dir: Path | None = None, state_di
     state = state_dir or _directory(environ, "OPS_MCP_STATE", "XDG_STATE_HOME", ".local/state")
     settings = _settings(where / "config.toml")
     if url := environ.get("OPS_MCP_DATABASE_URL"):
-        settings = settings.model_copy(update={"database_url": url})
-    _refuse_other_database(settings)
+        settings = settings.model_copy(update={"database_url": Secret(url)})
     token = environ.get("OPS_MCP_TOKEN")
     return Config(
         config_dir=where,
         state_dir=state,
         settings=settings,
+        address=Address.parse(settings.database_url.get_secret_value()) if settings.database_url else None,
         environments=_environments(settings),
         bindings=read_bindings(where),
         declared=read_inventory(where),
@@ -326,15 +343,6 @@ def _places(folder: Path, model: type[V]) -> tuple[V, ...]:
                 raise NotConfigured(f"{file}: {environment!r} is no table.", hint="Write one [environment] table each.")
             found.append(_parse(model, {"service": file.stem, "environment": environment, **table}, file))
     return tuple(found)
-
-
-def _refuse_other_database(settings: Settings) -> None:
-    """Records must not go into a file here while their operator takes them to be in a database elsewhere."""
-    if settings.database_url is not None:
-        raise NotConfigured(
-            "A database elsewhere cannot be used yet: this version keeps its records in a file of its own.",
-            hint="Remove database_url from config.toml and OPS_MCP_DATABASE_URL from the environment.",
-        )
 
 
 def _settings(file: Path) -> Settings:

@@ -176,7 +176,7 @@ async def _describe(request: Request, tool: AnyTool, args: Args) -> Call:
         environment=environment,
         service=ServiceName(service if binding else request.redactor.text(service)) if service else None,
         binding=binding,
-        target=target.deployment or target.approval or target.alert,
+        target=target.deployment or target.approval or target.alert or target.task,
         target_owner=place.owner,
         target_open=place.open,
         alters_runtime=tool.alters_runtime,
@@ -229,6 +229,16 @@ async def _resolve(app: App, target: Target) -> _Resolved:
         wanted = RulesWanted((EnvironmentName(target.environment),), name=target.rule, limit=1)
         found_rules = (await app.sights.alerts.rules(wanted)).rules
         return _Resolved(service=found_rules[0].rule.service if found_rules else None)
+    return await _resolve_own(app, target)
+
+
+async def _resolve_own(app: App, target: Target) -> _Resolved:
+    """What belongs to an agent's own work: its tasks and its requests for approval."""
+    if target.task is not None:
+        task = await app.sights.tasks.get(target.task)
+        if task is None:
+            raise NotFound("There is no task with this id.", hint="`tasks` lists the ones you may see.")
+        return _Resolved(task.environment)
     if target.approval is not None:
         approval = await app.approvals.get(target.approval)
         if approval is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkab
 from pydantic import Field
 
 from ops_mcp.domain.inventory import HealthState
+from ops_mcp.domain.notices import Button, NoticeBook
 from ops_mcp.domain.observations import Severity
 from ops_mcp.domain.places import EnvironmentName, ServiceName
 from ops_mcp.domain.releases import Placement
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # a server that only deploys must start fast: these rooms are
     from ops_mcp.alerting.lives import Life, LifeEvent, Standing
     from ops_mcp.alerting.muting import Silence
     from ops_mcp.governance.load import Load
+    from ops_mcp.governance.pacing import ChannelTerms
     from ops_mcp.logs.anomalies import History
     from ops_mcp.logs.records import LogRecord
     from ops_mcp.logs.templates import Template
@@ -311,16 +313,6 @@ class AlertBook(Protocol):
     async def silence(self, id: str) -> Silence | None: ...
 
 
-class Button(Value):
-    """Something that a person can press under a message. `action` is what it asks for, `value` an id of ours and nothing else."""
-
-    action: str
-    value: str
-    label: str
-    style: str = ""
-    confirm: str = ""
-
-
 class Notice(Value):
     """A message to people, as a channel is to send it. `thread` keeps messages about one thing together, in order.
 
@@ -379,13 +371,14 @@ class Reconciles(Protocol):
 
 
 class Way(NamedTuple):
-    """A channel, and how it has to be treated: whether its other end tells a notice that is sent twice by its id, how many are
-    sent to it at once, and how many seconds lie between two."""
+    """A channel and how to treat it: whether its other end tells repeats by the notice's id, how many are sent to it at once,
+    how many seconds lie between two, and what the operator says of it."""
 
     channel: Channel
     knows_repeats: bool = False
     at_once: int = 4
     gap_seconds: float = 0.0
+    terms: ChannelTerms | None = None
 
 
 class Sights(NamedTuple):
@@ -397,3 +390,4 @@ class Sights(NamedTuple):
     load: LoadBook
     alerts: AlertBook
     tasks: TaskBook
+    notices: NoticeBook

@@ -101,10 +101,12 @@ PAGES = (
         {"": "services"},
         {"health": "health"},
     ),
+    Page("ops://tasks", "tasks", "Tasks", "What agents work on, the newest first", {"": "tasks"}),
 )
 ENTRIES = (
     Entry("ops://deployments/", "deployment", "Deployment", "One deployment, its steps and its health", "deployment", "id"),
     Entry("ops://approvals/", "approval", "Approval", "One approval request and where it stands", "approval", "id"),
+    Entry("ops://tasks/", "task", "Task", "One task of an agent, its checkpoints and what it made", "task", "task"),
 )
 SOURCES: Mapping[str, Source] = {
     "service": Source("services", "services", "service"),

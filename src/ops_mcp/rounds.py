@@ -24,6 +24,7 @@ from ops_mcp.operations.probes.kinds import asked
 from ops_mcp.operations.probes.reaching import Means
 from ops_mcp.operations.reporting import reporting
 from ops_mcp.operations.sample import sampling
+from ops_mcp.operations.tasks import supervision
 from ops_mcp.operations.watch_health import HealthWatch
 from ops_mcp.secrets import Secrets
 from ops_mcp.sources import configured
@@ -33,6 +34,7 @@ from ops_mcp.store import alerts, health, outbox
 from ops_mcp.store.database import Transaction
 from ops_mcp.store.guard import holds_changes_up
 from ops_mcp.store.healing import Try
+from ops_mcp.store.tasks import writing as tasks
 from ops_mcp.values import JsonObject
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ def rounds(opened: Opened, parts: Parts) -> tuple[Round, ...]:
         health_watch(opened, parts).run,
         *sampling(parts, opened.metrics, lambda: scraped_pages(opened)),
         *reports(opened, parts),
+        *supervision(parts, opened.config.settings.supervise),
         *outgoing(opened, parts),
         *(collecting(parts, opened.logs, lambda: opened.app.redactor().text) if opened.config.settings.logs.collect else ()),
     )
@@ -58,7 +61,7 @@ def rounds(opened: Opened, parts: Parts) -> tuple[Round, ...]:
 
 def busy(tx: Transaction) -> bool:
     """Whether something besides operations and services keeps an idle worker alive: an enabled rule, a delivery that is due."""
-    return holds_changes_up(tx) or alerts.busy(tx) or health.any_watched(tx) or outbox.waits(tx)
+    return holds_changes_up(tx) or alerts.busy(tx) or health.any_watched(tx) or outbox.waits(tx) or tasks.is_due(tx)
 
 
 def alert_rounds(opened: Opened, parts: Parts) -> AlertRounds:
@@ -96,7 +99,8 @@ def reports(opened: Opened, parts: Parts) -> tuple[Round, ...]:
     """What operators are told of ops-mcp itself."""
     app = opened.app
 
-    return reporting(parts, opened.config.settings.alerts.operators, _posted(app))
+    settings = opened.config.settings
+    return reporting(parts, settings.alerts.operators, _posted(app), settings.routes)
 
 
 def outgoing(opened: Opened, parts: Parts) -> tuple[Round, ...]:

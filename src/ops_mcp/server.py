@@ -27,6 +27,7 @@ from ops_mcp.errors import Code, Problem
 from ops_mcp.ports import Progress
 from ops_mcp.resources import PROBLEM, Shelf, refuse_cursor
 from ops_mcp.tool import AnyTool, input_schema, output_schema
+from ops_mcp.tracing import CARRIED, carried_by
 from ops_mcp.values import JsonObject, Secret
 
 log = logging.getLogger(__name__)
@@ -69,8 +70,8 @@ def build(calls: Calls, tools: Mapping[str, AnyTool], *, door: Door, held_back: 
     schemas = {tool.name: tool.input_schema for tool in listed.tools}
 
     async def through(gate: Calls, ctx: Context, name: str, arguments: JsonObject) -> Outcome:
-        credential, client = door(ctx)
-        return await gate(credential, client, name, arguments, progress=_progress(ctx))
+        CARRIED.set(carried_by(ctx.meta))  # always: requests may share one context, and the call reads it before it waits
+        return await gate(*door(ctx), name, arguments, progress=_progress(ctx))
 
     async def list_tools(_ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         refuse_cursor(params)

@@ -36,8 +36,10 @@ async def serve_http(
         server = build(partial(call, opened.app), opened.app.tools, door=web.door)
         visitors = StoredVisitors(opened.database, opened.app.clock)
         beside_mcp = doors.routes(opened, visitors)
-        application = web.application(server, http, visitors, ready=visitors.ready, beside=beside_mcp)
+        vital = doors.Vital(opened)
+        application = web.application(server, http, visitors, ready=visitors.ready, unwell=vital, beside=beside_mcp)
         group.start_soon(visitors.write_counts)
+        group.start_soon(doors.slack_socket.listen, opened, visitors)
         if beside is not None:
             group.start_soon(beside, opened)
         started(f"http://{_in_url(http.host)}:{bound.getsockname()[1]}{web.PATH}")

@@ -6,23 +6,26 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
-from ops_mcp import providers, tools
+from ops_mcp import __version__, providers, tools
 from ops_mcp.app import App, World
 from ops_mcp.books.alerts import Alerts
 from ops_mcp.books.health import Health
 from ops_mcp.books.load import Loads
 from ops_mcp.books.logs import Logs
 from ops_mcp.books.metrics import Metrics
+from ops_mcp.books.notices import Notices
 from ops_mcp.books.tasks import Tasks
 from ops_mcp.config import Config, Settings, read_bindings, read_inventory
 from ops_mcp.domain.outcomes import Record
+from ops_mcp.domain.timings import Timings
 from ops_mcp.errors import OpsError
 from ops_mcp.governance.approvals import Terms as ApprovalTerms
 from ops_mcp.governance.policy import Action
@@ -46,6 +49,7 @@ from ops_mcp.store.ledger import Ledger, Rules
 from ops_mcp.store.logs.store import LogStore
 from ops_mcp.store.metrics.store import MetricStore
 from ops_mcp.store.trail import StoredTrail
+from ops_mcp.tracing import Tracer, open_tracer
 
 log = logging.getLogger(__name__)
 
@@ -121,11 +125,7 @@ async def open_app(
     A database that cannot be used does not stop it: writes are refused with the reason, and `whoami` says so.
     """
     _prepare(config.state_dir)
-    terms = DatabaseTerms(config.settings.ledger.lock_seconds, config.settings.ledger.free_space_floor_bytes)
-    key = keys.ledger_key_path(config.state_dir)
-    async with Database.open(
-        config.database_path, signer=lambda c: keys.ledger_signer(c, key, new_ledger_id=new_id("led")), terms=terms, sync=sync
-    ) as database:
+    async with _database(config, new_id, sync) as database, _traced(config) as tracer:
         watch = Watch(_Teller(database, clock), look_seconds)
         places = providers.load(config, secret=Secrets(config.config_dir).read, clock=clock)
         logs = LogStore(config.logs_path, config.settings.logs, clock)
@@ -136,12 +136,32 @@ async def open_app(
         sights = _sights(database, logs, metrics, around, redactor, clock)
         try:
             app = _app(config, database, watch, around, sights, guard, redactor, wake_worker, clock, new_id)
-            yield Opened(app, config, database, logs, metrics, guard)
+            yield Opened(replace(app, tracer=tracer, timings=Timings(app.tools)), config, database, logs, metrics, guard)
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await providers.close(places)
                 await logs.aclose()
                 await metrics.aclose()
+
+
+def _database(config: Config, new_id: NewId, sync: Callable[[], Sync | None]) -> AbstractAsyncContextManager[Database]:
+    ledger, key = config.settings.ledger, keys.ledger_key_path(config.state_dir)
+    signer = keys.signer_at(config.database, key, new_ledger_id=lambda: new_id("led"))
+    terms = DatabaseTerms(ledger.lock_seconds, ledger.free_space_floor_bytes)
+    return Database.open(config.database, signer=signer, terms=terms, sync=sync)
+
+
+@asynccontextmanager
+async def _traced(config: Config) -> AsyncGenerator[Tracer | None]:
+    """What calls are traced with, where a collector is named. Some time is given to send what is left."""
+    endpoint = config.settings.tracing.endpoint
+    tracer = open_tracer(endpoint, version=__version__) if endpoint else None
+    try:
+        yield tracer
+    finally:
+        if tracer is not None:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await anyio.to_thread.run_sync(tracer.close, abandon_on_cancel=True)
 
 
 def _prepare(state_dir: Path) -> None:
@@ -221,6 +241,7 @@ def _sights(
         load=Loads(database, configured, lambda: world().providers, socket.gethostname(), clock),
         alerts=Alerts(database, clock),
         tasks=Tasks(database),
+        notices=Notices(database),
     )
 
 
@@ -273,7 +294,12 @@ def _redaction_key(state_dir: Path) -> bytes:
 
 def _approval_terms(settings: Settings) -> ApprovalTerms:
     terms = settings.approvals
-    return ApprovalTerms(timedelta(minutes=terms.answer_minutes), timedelta(minutes=terms.use_minutes), terms.open_per_agent)
+    return ApprovalTerms(
+        timedelta(minutes=terms.answer_minutes),
+        timedelta(minutes=terms.use_minutes),
+        terms.open_per_agent,
+        settings.slack.approvals,
+    )
 
 
 class _Teller:

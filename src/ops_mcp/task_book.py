@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from ops_mcp.domain.places import EnvironmentName
-from ops_mcp.domain.tasks import Artifact, Checkpoint, Task, TaskState
+from ops_mcp.domain.tasks import Artifact, Checkpoint, Posting, Task, TaskState
 from ops_mcp.values import JsonObject
 
 
 class TasksWanted(NamedTuple):
-    """Which tasks of these environments, the newest first. `agent` matches who works on it or had it before."""
+    """Which tasks of these environments, the newest first. `agent` is who works on it now."""
 
     environments: tuple[EnvironmentName, ...]
     agent: str | None = None
@@ -55,6 +55,10 @@ class TaskBook(Protocol):
 
     async def resumable(self, id: str) -> JsonObject | None:
         """The state that an agent left to begin again from."""
+        ...
+
+    async def posting(self, id: str) -> Posting:
+        """What the task's thread was told last; nothing for a task that there is not."""
         ...
 
     async def days(self, environments: Sequence[EnvironmentName], *, since: datetime, until: datetime) -> Sequence[TaskDay]:

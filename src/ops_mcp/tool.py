@@ -29,6 +29,7 @@ class Target(Value):
     approval: str | None = None
     alert: str | None = None
     rule: str | None = None
+    task: str | None = None
     to: str | None = None
 
 
@@ -102,6 +103,7 @@ class Tool(Generic[A, R]):
     plan), `finish` (after the commit: waits within the deadline and returns the result) and `planned` (the result of a dry
     run). `reply_tokens` is the most its reply can come to. `answers_when_down` marks the reads that still answer, unrecorded,
     when the ledger cannot be written. `recovers` marks the change that may be the exempt way back (`rollback`).
+    `follows` marks the change that writes only our own rows and whose `finish` looks anew when its key is repeated.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Tool(Generic[A, R]):
     always_reachable: bool = False
     answers_when_down: bool = False
     recovers: bool = False
+    follows: bool = False
     open_world: bool = False
     idempotent: bool = True
 
@@ -196,6 +199,7 @@ def change(
     result: type[R],
     alters_runtime: bool,
     recovers: bool = False,
+    follows: bool = False,
     effect: Effect = Effect.change,
 ) -> Callable[[Callable[[A, Ops], Awaitable[Plan]]], Tool[A, R]]:
     """Declare a change: the decorated function returns its plan and does nothing; `finish` answers after the commit."""
@@ -216,6 +220,7 @@ def change(
             planned=planned,
             alters_runtime=alters_runtime,
             recovers=recovers,
+            follows=follows,
             open_world=True,
         )
 

@@ -4,12 +4,12 @@ from collections import Counter
 
 import anyio
 
-from ops_mcp.domain.identity import Token
+from ops_mcp.domain.identity import Agent, Operator, Token
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.errors import OpsError
 from ops_mcp.ports import Clock
 from ops_mcp.store.database import Database, Transaction
-from ops_mcp.store.people import token_hash
+from ops_mcp.store.people import holder, token_hash
 
 WRITE_SECONDS = 60.0
 _ADDRESSES = 100
@@ -27,7 +27,15 @@ class StoredVisitors:
     async def known(self, token: Token) -> bool:
         return bool(await self._database.fetch(_KNOWN_AGENT, token_hash(token.secret.get_secret_value())))
 
+    async def guest(self, token: Token) -> Agent | Operator | None:
+        """Who may look around beside MCP: an agent, or an operator with a token for reading. Nobody who is revoked."""
+        return await holder(self._database, token.secret.get_secret_value())
+
     async def turned_away(self, address: str) -> None:
+        self.count(address)
+
+    def count(self, address: str) -> None:
+        """One more that was turned away."""
         # Addresses beyond the first hundred of a minute share one line: their number is the attacker's choice.
         at = address if address in self._turned_away or len(self._turned_away) < _ADDRESSES else "others"
         self._turned_away[at] += 1

@@ -37,6 +37,7 @@ SHUTDOWN_SECONDS = 5
 
 _CREDENTIAL = "ops_mcp.credential"
 _LONGEST_TOKEN = 512
+_BACKLOG = 2048
 
 
 class Credentials(Protocol):
@@ -57,16 +58,18 @@ def application(
     credentials: Credentials,
     *,
     ready: Callable[[], Awaitable[bool]],
+    unwell: Callable[[], Awaitable[Sequence[str]]] | None = None,
     beside: Sequence[Route] = (),
 ) -> Starlette:
     """The ASGI application: `/mcp` behind a bearer token, `/health` and `/ready` open and minimal, and the routes `beside`
-    it, which look at their own credentials; nothing else."""
+    it, which look at their own credentials; nothing else. `unwell` names what is not in order."""
     sessions = StreamableHTTPSessionManager(
         server, security_settings=_allowed(http), max_request_body_size=http.max_body_bytes, max_sessions=1000
     )
 
     async def answer_health(_request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        bad = await unwell() if unwell is not None else ()
+        return JSONResponse({"status": "bad", "bad": list(bad)}, status_code=503) if bad else JSONResponse({"status": "ok"})
 
     async def answer_ready(_request: Request) -> Response:
         is_ready = await ready()
@@ -104,6 +107,7 @@ def listen(http: Http) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((http.host, http.port))
+        bound.listen(_BACKLOG)  # who comes before the server has started waits for it
     except OSError as error:
         bound.close()
         raise NotConfigured(
@@ -300,6 +304,8 @@ def _allowed(http: Http) -> TransportSecuritySettings:
     local = ["127.0.0.1", "localhost", "[::1]"] if _is_loopback(http.host) else []
     hosts = [*local, *http.allowed_hosts]
     origins = [f"{scheme}://{name}" for name in local for scheme in ("http", "https")]
+    # The approval page's own forms come from there.
+    origins += [f"https://{host}" for host in http.allowed_hosts if http.tls]
     return TransportSecuritySettings(
         allowed_hosts=[*hosts, *(f"{host}:*" for host in hosts)],
         allowed_origins=[*http.allowed_origins, *origins, *(f"{origin}:*" for origin in origins)],

@@ -22,7 +22,7 @@ from ops_mcp.config import Config, load, read_inventory
 from ops_mcp.domain.calls import ApprovalId
 from ops_mcp.domain.identity import AgentName, Client, OnBehalf
 from ops_mcp.domain.outcomes import Refused
-from ops_mcp.errors import Code, InProgress, OpsError
+from ops_mcp.errors import Code, InProgress, OpsError, Unavailable
 from ops_mcp.operations.chores import housekeeping
 from ops_mcp.operations.loop import Desk, Rhythm, work
 from ops_mcp.operations.parts import Parts, Reins
@@ -48,7 +48,13 @@ def waker(config: Config) -> Callable[[], None]:
     """What a server calls when there is work: starts a detached worker unless one is alive. Quick, and never raises."""
     if config.settings.worker == "external":
         return _nothing
-    return lambda: log.debug("worker started: %s", ensure_worker(config, environ=os.environ))
+    if config.address is not None:  # asking the database may take seconds, which a server's event loop does not have
+        return lambda: threading.Thread(target=_start_worker, args=(config,), name="waker", daemon=True).start()
+    return lambda: _start_worker(config)
+
+
+def _start_worker(config: Config) -> None:
+    log.debug("worker started: %s", ensure_worker(config, environ=os.environ))
 
 
 def ensure_worker(config: Config, *, environ: Mapping[str, str]) -> bool:
@@ -70,14 +76,22 @@ async def keep_worker(config: Config, *, every_seconds: float = 5.0) -> None:
     The ledger's growth is work where it is anchored, since calls that begin no operation make it grow as well; so is an
     inventory with something to probe.
     """
-    terms = config.settings.ledger
     wake = waker(config)
     while True:
-        path = config.database_path
-        if leases.work_waits(path) or anchors.waits(path, terms.anchors, every=terms.anchor_every) or _is_watching(config):
+        if await _work_waits(config) or _is_watching(config):
             wake()
         # A worker that was just started needs a moment until it holds the lease.
         await anyio.sleep(every_seconds)
+
+
+async def _work_waits(config: Config) -> bool:
+    """A file is looked at in microseconds; a server may take its time."""
+    place, terms = config.database, config.settings.ledger
+
+    def look() -> bool:
+        return leases.work_waits(place) or anchors.waits(place, terms.anchors, every=terms.anchor_every)
+
+    return await anyio.to_thread.run_sync(look) if config.address else look()
 
 
 def _is_watching(config: Config) -> bool:
@@ -95,7 +109,7 @@ def refuse_other_worker(config: Config) -> None:
 
 
 def _at_work(config: Config) -> Lease | None:
-    held = leases.peek(config.database_path)
+    held = leases.peek(config.database)
     return held if held is not None and held.is_live(now()) and not is_gone(held.claim) else None
 
 
@@ -106,7 +120,9 @@ async def work_inside(opened: Opened) -> None:
         try:
             await work(desk_of(opened, Rhythm(exits_when_idle=False)), Reins())
         except InProgress as error:
-            log.info("%s", error.message)
+            log.debug("%s", error.message)  # it stands by, and looks again: who holds the lease may die
+        except Unavailable as error:
+            log.warning("the worker rests: %s", error.message)
         await anyio.sleep(1)
 
 
@@ -192,20 +208,26 @@ def desk_of(opened: Opened, rhythm: Rhythm) -> Desk:
 def claim_of(config: Config) -> Claim:
     """This process as a worker of this installation."""
     host, pid, started = this_process().rsplit("/", 2)
-    ground = Ground(
-        config_dir=str(config.config_dir.resolve()),
-        state_dir=str(config.state_dir.resolve()),
-        database=config.settings.database_url or str(config.database_path.resolve()),
-    )
     return Claim(
         holder=f"worker/{host}/{pid}/{started}",
         version=__version__,
         schema_version=SCHEMA_VERSION,
-        ground=ground,
+        ground=_ground(config),
         host=host,
         namespace=_namespace(),
         pid=int(pid),
         pid_started=float(started),
+    )
+
+
+def _ground(config: Config) -> Ground:
+    """Servers of one PostgreSQL are on several hosts, where directories say nothing."""
+    if config.address is not None:
+        return Ground(config_dir="", state_dir="", database=config.address.name)
+    return Ground(
+        config_dir=str(config.config_dir.resolve()),
+        state_dir=str(config.state_dir.resolve()),
+        database=str(config.database_path.resolve()),
     )
 
 
@@ -273,7 +295,7 @@ def _start_detached(config: Config, environ: Mapping[str, str]) -> None:
     own = {name: environ[name] for name in _KEPT_OF_THE_ENVIRONMENT if name in environ}
     own |= {"OPS_MCP_CONFIG": str(config.config_dir.resolve()), "OPS_MCP_STATE": str(config.state_dir.resolve())}
     if config.settings.database_url:
-        own["OPS_MCP_DATABASE_URL"] = config.settings.database_url
+        own["OPS_MCP_DATABASE_URL"] = config.settings.database_url.get_secret_value()
     config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _log_file(config.state_dir / _LOG) as out:
         # -P: the directory it starts in must not be a place to import from.

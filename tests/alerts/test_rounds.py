@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_rule_keeps_a_worker_alive_and_lets_a_server_start_one(tmp_path: Path) -> None:
     async with watched(tmp_path) as world:
-        path = world.home.config.database_path
+        path = world.home.config.database
         assert not await world.home.database.write(busy)
         assert not leases.work_waits(path)
         await world.rule(channels=["pager"])

@@ -331,6 +331,6 @@ async def test_an_alert_that_ends_between_plan_and_commit_is_not_taken_in_hand(t
         await world.round(1)
         take = AcknowledgeAlert(alert=firing["id"])
         plan = Plan(tool="alert_acknowledge", agent="ada", environment=EnvironmentName("staging"), summary="", writes=(take,))
-        for at_commit in (commitment.recheck, partial(commitment.apply_writes, at=world.home.now[0])):
+        for at_commit in (commitment.recheck, partial(commitment.apply_writes, call="call_1", at=world.home.now[0])):
             with pytest.raises(Conflict, match="has ended"):
                 await world.home.database.write(lambda tx, doing=at_commit: doing(tx, plan))

@@ -13,9 +13,12 @@ from ops_mcp import channels
 from ops_mcp.alerting.inbound import read_alerts
 from ops_mcp.alerting.severity import Severity
 from ops_mcp.channels._answers import refuse
+from ops_mcp.channels.mailtrap import MailtrapTerms
+from ops_mcp.channels.smtp import SmtpTerms
 from ops_mcp.channels.webhook import WebhookTerms, body_of, headers_of, key_of
 from ops_mcp.config import Settings
 from ops_mcp.errors import OpsError, ProviderError
+from ops_mcp.governance.pacing import ChannelTerms
 from ops_mcp.observing import Notice
 from ops_mcp.operations.deliver import MOST_ATTEMPTS, judged, pause_seconds
 from ops_mcp.store.outbox import Again, GivenUp, Posted, State
@@ -59,7 +62,22 @@ def test_the_configurations_are_read() -> None:
 
 def test_the_fields_of_the_kinds_are_those_that_are_read() -> None:
     listed = {(kind.strip("`"), name.strip("`")) for kind, name, _ in rows("kind")}
-    assert listed == {("file", "path"), *(("webhook", name) for name in WebhookTerms.model_fields)}
+    terms = {"webhook": WebhookTerms, "mailtrap": MailtrapTerms, "smtp": SmtpTerms}
+    expected = {("file", "path"), *((kind, name) for kind, model in terms.items() for name in model.model_fields)}
+    assert {one for one in listed if one[0] in {"file", *terms}} == expected
+
+
+def test_the_fields_of_any_kind_are_those_that_are_read() -> None:
+    assert {name.strip("`") for name, _ in rows("any kind")} == ChannelTerms.model_fields.keys()
+
+
+def test_the_routes_are_read() -> None:
+    (text,) = blocks("routes")
+    routes = Settings.model_validate(tomllib.loads(text)).routes
+    assert {name: (route.channels, route.floor) for name, route in routes.items()} == {
+        "owner": (("log", "pager"), "info"),
+        "nucleus": (("pager",), "critical"),
+    }
 
 
 def test_the_notice_is_one_and_has_every_field() -> None:

@@ -192,3 +192,28 @@ def passphrase(root: Path, name: str, text: str) -> Path:
     file.write_text(text + "\n", encoding="utf-8")
     file.chmod(0o600)
     return file
+
+
+def test_a_token_for_reading_is_shown_once_and_only_its_hash_is_kept(terminal: Terminal) -> None:
+    told = terminal("operator", "token", "alice")
+    assert told.out == snapshot("""\
+Operator alice has a token; one from before no longer works.
+Its token, shown this once:
+
+  opsmcp_token-0
+
+It reads over HTTP, as `Authorization: Bearer TOKEN`, and can change nothing.
+""")
+    assert hashlib.sha256(b"opsmcp_token-0").hexdigest() in everything_written(terminal)
+    assert "opsmcp_token-0" not in everything_written(terminal)
+    assert bodies(terminal)[-1]["kind"] == "operator.token_given"
+
+
+def test_a_token_for_reading_is_given_to_operators_only_and_taken_away_again(terminal: Terminal) -> None:
+    told = terminal("operator", "token", "nobody", "--json")
+    assert (told.code, told.problem["code"]) == (4, "not_found")
+    assert terminal("operator", "token", "alice").code == 0
+    assert terminal("operator", "token", "alice", "--remove").out == "alice has no token any more.\n"
+    with sqlite3.connect(terminal.database) as database:
+        assert database.execute("SELECT COUNT(*) FROM operator_tokens").fetchone() == (0,)
+    database.close()

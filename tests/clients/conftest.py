@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ INSPECTOR = "@modelcontextprotocol/inspector@2.12.0"
 CONFORMANCE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 NODE = "node@22"
 OLD_SDK = "mcp==1.30.0"
+PACKAGE = "mcp_everything_server"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,11 @@ def run(*arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT, se
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    home = tmp_path_factory.mktemp("installation")
+    return prepared(tmp_path_factory.mktemp("installation"))
+
+
+def prepared(home: Path) -> Installation:
+    """Made with the terminal, as an operator makes one."""
     bare = Installation(home, "")
     # Whatever else this machine does meanwhile is not what these clients are tested for.
     (home / "config").mkdir()
@@ -106,16 +113,37 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the everything-server as the SDK of this environment ships it in its source distribution."""
+    where = tmp_path_factory.mktemp("everything")
+    fetched = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "mcp", f"mcp=={version('mcp')}"],
+        capture_output=True, text=True, timeout=FETCH_SECONDS, check=False, env=unbound(), cwd=where,
+    )  # fmt: skip
+    if fetched.returncode != 0:
+        pytest.skip(f"pip could not fetch the SDK's sources: {fetched.stderr[-300:]}")
+    (where / PACKAGE).mkdir()
+    with tarfile.open(next(where.glob("mcp-*.tar.gz"))) as sources:
+        for member in sources:
+            if Path(member.name).parent.name == PACKAGE and (file := sources.extractfile(member)):
+                (where / PACKAGE / Path(member.name).name).write_bytes(file.read())
+    return where
+
+
+def unbound() -> dict[str, str]:
+    """Without our own constraints, which `make` puts into the environment: what is fetched here is not ours to pin by them."""
+    return {name: value for name, value in os.environ.items() if name not in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
+
+
+@pytest.fixture(scope="session")
 def old_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with the 1.x SDK in an environment of its own."""
     where = tmp_path_factory.mktemp("sdk1")
     venv.create(where, with_pip=True)
     python = where / "bin" / "python"
-    # Our own constraints, which `make` puts into the environment, pin the SDK that this one is to be older than.
-    unbound = {name: value for name, value in os.environ.items() if name not in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
     fetched = subprocess.run(
         [python, "-m", "pip", "install", "--quiet", OLD_SDK],
-        capture_output=True, text=True, timeout=FETCH_SECONDS, check=False, env=unbound,
+        capture_output=True, text=True, timeout=FETCH_SECONDS, check=False, env=unbound(),
     )  # fmt: skip
     if fetched.returncode != 0:
         pytest.skip(f"pip could not fetch {OLD_SDK}: {fetched.stderr[-300:]}")

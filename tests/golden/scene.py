@@ -57,7 +57,9 @@ approval = "never"
 CEILINGS = (Level.sandbox, Level.staging, Level.prod_low, Level.prod)
 SCORES = (50, 100, 140, 170)
 ROOMY: dict[str, Any] = {
-    "toolsets": ["core", "observe", "alerts", "places"],
+    "toolsets": ["core", "observe", "alerts", "supervise", "places"],
+    "channels": {"pager": {"kind": "file", "path": "/nowhere/pager.jsonl"}},
+    "telling": {"wait_seconds": 0},
     "budgets": {"read": {}, "work": {}, "recovery": {}, "anonymous": {}, "everyone": {}},
     "rates": {name: {"per_minute": 1_000_000, "burst": 100_000} for name in ("read", "record", "change", "destroy")},
     "approvals": {"open_per_agent": 10_000, "answer_minutes": 600_000},
@@ -192,6 +194,16 @@ class Scene:
         await self.home.database.write(lambda tx: alerts.receive(tx, [reported], at=at))
         found = await alerts.open_alerts(self.home.database)
         return next(life.id for life in found if life.alert.fingerprint == f"fp-{place}")
+
+    async def task(self, place: str) -> str:
+        """The id of a task that `setter` has open in the place's environment."""
+        _, environment = PLACES[place]
+        self.sent += 1
+        opened = await self.home.call(
+            self.callers["setter"], "checkpoint", environment=environment, name="Tidy up", action="began"
+        )
+        assert isinstance(opened, Done), opened
+        return str(opened.result["task"])
 
     async def somebodys_request(self, place: str) -> str:
         """A request for approval that `setter` made for a place."""

@@ -70,7 +70,7 @@ async def main(directory: Path, point: str, tables: str, repeats: str) -> None:
     async with HaltingDatabase.open(
         directory / "ops.db", signer=lambda c: keys.ledger_signer(c, directory / "ledger.key", new_ledger_id="led_test")
     ) as database:
-        parts = parts_of(database, halts, await _fence(database))
+        parts = parts_of(database, halts, await fence_of(database))
         rounds = deliveries(parts, ways, lambda: Redactor({}, b"key"))
         while await database.fetch("SELECT 1 FROM outbox WHERE final = 0"):
             for one in rounds:
@@ -93,7 +93,7 @@ def parts_of(database: Database, halts: Halts, fence: int) -> Parts:
     )
 
 
-async def _fence(database: Database) -> int:
+async def fence_of(database: Database) -> int:
     held = await leases.present(database)
     dead = held.fence if held is not None and is_gone(held.claim) else None
     at = datetime.now(UTC)

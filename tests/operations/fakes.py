@@ -1,6 +1,5 @@
 """A place made of memory, time that passes only when somebody waits, and a database with one worker's lease."""
 
-import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -27,9 +26,9 @@ from ops_mcp.errors import OpsError
 from ops_mcp.operations.parts import Parts, Patience, Reins
 from ops_mcp.ports import Provider, Tell
 from ops_mcp.store import commitment, keys, leases, operations
-from ops_mcp.store.chain import Signer
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.deployments import StoredDeployments
+from tests import databases
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SERVICE, ENVIRONMENT = ServiceName("web"), EnvironmentName("staging")
@@ -302,10 +301,9 @@ def claim_of(holder: str, *, version: str = "0.1.0", state_dir: str = "state") -
 
 @asynccontextmanager
 async def open_database(directory: Path) -> AsyncGenerator[Database]:
-    def signer(connection: sqlite3.Connection) -> Signer:
-        return keys.ledger_signer(connection, directory / "ledger.key", new_ledger_id="led_test")
-
-    async with Database.open(directory / "ops.db", signer=signer) as database:
+    key = directory / "ledger.key"
+    place = databases.place(directory, key)
+    async with Database.open(place, signer=keys.signer_at(place, key, new_ledger_id=lambda: "led_test")) as database:
         yield database
 
 

@@ -32,7 +32,7 @@ async def round_of(home: House) -> None:
 def waiting(home: House) -> bool:
     """Whether a server would start a worker because of the anchors."""
     terms = home.config.settings.ledger
-    return anchors.waits(home.config.database_path, terms.anchors, every=terms.anchor_every)
+    return anchors.waits(home.config.database, terms.anchors, every=terms.anchor_every)
 
 
 async def test_a_chore_is_done_at_once_and_then_at_its_own_pace_even_if_it_fails() -> None:

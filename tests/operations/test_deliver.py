@@ -443,10 +443,10 @@ def test_the_pause_doubles_up_to_a_quarter_of_an_hour(attempts: int, seconds: fl
 async def test_what_waits_keeps_a_worker_alive_and_has_one_started(post: Post) -> None:
     await post.put(notice("ntc_1"))
     await post.database.write(lambda tx: tx.execute("DELETE FROM operations"))
-    assert leases.work_waits(post.database.path)
+    assert leases.work_waits(post.database.place)
     assert await post.database.write(outbox.waits)
     await post.round()
-    assert not leases.work_waits(post.database.path)
+    assert not leases.work_waits(post.database.place)
     assert not await post.database.write(outbox.waits)
 
 

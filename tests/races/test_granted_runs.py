@@ -141,7 +141,7 @@ class SlowPlace(MemoryPlace):
 
 async def test_a_worker_that_ends_before_the_commit_leaves_the_run_to_the_next_one(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        assert not leases.work_waits(home.config.database_path)
+        assert not leases.work_waits(home.config.database)
         _, approval = await to_run(home)
         slow = SlowPlace()
         doomed = home.beside(replace(home.app, world=lambda: World(home.config, {"memory": slow})))
@@ -151,9 +151,9 @@ async def test_a_worker_that_ends_before_the_commit_leaves_the_run_to_the_next_o
                 await slow.asked_for.wait()
                 group.cancel_scope.cancel()
         assert await state(home, approval) is ApprovalState.granted
-        assert leases.work_waits(home.config.database_path)  # so a server starts the next one
+        assert leases.work_waits(home.config.database)  # so a server starts the next one
         home.finish[0] = DeploymentState.down
         await worker_passes(home)
         assert await state(home, approval) is ApprovalState.consumed
-        assert not leases.work_waits(home.config.database_path)
+        assert not leases.work_waits(home.config.database)
         assert await home.count("operations") == 1

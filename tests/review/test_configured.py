@@ -20,12 +20,26 @@ def test_a_price_that_would_credit_or_break_the_counters_is_refused(tmp_path: Pa
         load({}, config_dir=tmp_path, state_dir=tmp_path / "state")
 
 
-def test_a_database_elsewhere_is_refused_and_not_silently_replaced_by_a_file(tmp_path: Path) -> None:
-    with pytest.raises(NotConfigured, match="elsewhere"):
-        load({"OPS_MCP_DATABASE_URL": "postgres://db/ops"}, config_dir=tmp_path, state_dir=tmp_path / "state")
-    (tmp_path / "config.toml").write_text('database_url = "postgres://db/ops"\n', encoding="utf-8")
-    with pytest.raises(NotConfigured, match="elsewhere"):
-        load({}, config_dir=tmp_path, state_dir=tmp_path / "state")
+def test_a_database_elsewhere_is_used_and_not_silently_replaced_by_a_file(tmp_path: Path) -> None:
+    found = load({"OPS_MCP_DATABASE_URL": "postgres://ops:s3cret@db/ops"}, config_dir=tmp_path, state_dir=tmp_path / "state")
+    assert found.address is not None
+    assert found.database is found.address
+    (tmp_path / "config.toml").write_text('database_url = "postgres://ops:s3cret@db/ops"\n', encoding="utf-8")
+    found = load({}, config_dir=tmp_path, state_dir=tmp_path / "state")
+    assert found.address is not None
+    assert found.address.shown == "postgresql://ops@db/ops"
+    assert "s3cret" not in repr(found)
+
+
+def test_a_database_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotConfigured, match="none of PostgreSQL"):
+        load({"OPS_MCP_DATABASE_URL": "mysql://db/ops"}, config_dir=tmp_path, state_dir=tmp_path / "state")
+
+
+def test_the_database_of_somebodys_application_is_left_alone(tmp_path: Path) -> None:
+    found = load({"DATABASE_URL": "postgres://db/shop"}, config_dir=tmp_path, state_dir=tmp_path / "state")
+    assert found.address is None
+    assert found.warnings == ("DATABASE_URL is set and ignored: it belongs to another application.",)
 
 
 def test_a_staging_credential_bound_while_the_server_runs_counts_at_the_next_start_of_a_service(tmp_path: Path) -> None:

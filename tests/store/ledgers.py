@@ -1,6 +1,5 @@
 """A ledger behind the real database, filled through its writer."""
 
-import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from ops_mcp.store.ahead import Sync
 from ops_mcp.store.chain import Signer
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.kernel_sync import kernel_sync
+from ops_mcp.store.seam import Connection
+from tests import databases
 
 START = datetime(2026, 11, 20, 17, tzinfo=UTC)
 
@@ -46,10 +47,13 @@ class Ledger:
 async def opened(directory: Path, *, sync: Callable[[], Sync | None] = kernel_sync) -> AsyncGenerator[Ledger]:
     signers: list[Signer] = []
 
-    def signer(connection: sqlite3.Connection) -> Signer:
-        signers.append(keys.ledger_signer(connection, keys.ledger_key_path(directory), new_ledger_id="led_test"))
+    key = keys.ledger_key_path(directory)
+    place = databases.place(directory, key)
+    find = keys.signer_at(place, key, new_ledger_id=lambda: "led_test")
+
+    def signer(connection: Connection) -> Signer:
+        signers.append(find(connection))
         return signers[-1]
 
-    file = directory / "ops.db"
-    async with Database.open(file, signer=signer, sync=sync) as database:
-        yield Ledger(database, file, signers)
+    async with Database.open(place, signer=signer, sync=sync) as database:
+        yield Ledger(database, directory / "ops.db", signers)

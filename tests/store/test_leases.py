@@ -87,7 +87,9 @@ async def test_another_ground_is_a_conflict_that_names_what_differs_while_the_ho
 async def test_every_taking_is_in_the_ledger(database: Database) -> None:
     await take(database, claim_of("a"))
     await take(database, claim_of("b"), at=LATER)
-    rows = await database.fetch("SELECT json_extract(body, '$.data.fence') FROM ledger WHERE kind = 'worker.started'")
+    rows = await database.fetch(
+        "SELECT CAST(json_extract(body, '$.data.fence') AS BIGINT) FROM ledger WHERE kind = 'worker.started'"
+    )
     assert [row[0] for row in rows] == [1, 2]
 
 

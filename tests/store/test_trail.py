@@ -17,6 +17,7 @@ from ops_mcp.store import keys, trail
 from ops_mcp.store.chain import Signer
 from ops_mcp.store.database import Database
 from ops_mcp.store.verify import Broken, Intact, IntactUpTo, read_anchors, verify
+from tests import databases
 from tests.store.ledger_files import anchor
 
 pytestmark = pytest.mark.anyio
@@ -29,11 +30,15 @@ async def opened(directory: Path) -> AsyncGenerator[tuple[Database, list[Signer]
     """A database with a ledger of its own; the signer appears in the list with the first write."""
     signers: list[Signer] = []
 
+    key = keys.ledger_key_path(directory)
+    place = databases.place(directory, key)
+    find = keys.signer_at(place, key, new_ledger_id=lambda: "led_test")
+
     def signer(connection):
-        signers.append(keys.ledger_signer(connection, keys.ledger_key_path(directory), new_ledger_id="led_test"))
+        signers.append(find(connection))
         return signers[-1]
 
-    async with Database.open(directory / "ops.db", signer=signer) as database:
+    async with Database.open(place, signer=signer) as database:
         yield database, signers
 
 

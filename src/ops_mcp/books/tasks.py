@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops_mcp.domain.places import EnvironmentName
-from ops_mcp.domain.tasks import Artifact, Checkpoint, Task
+from ops_mcp.domain.tasks import Artifact, Checkpoint, Posting, Task
 from ops_mcp.store.database import Database
 from ops_mcp.task_book import TaskDay, TasksFound, TasksWanted
 from ops_mcp.values import JsonObject
@@ -34,6 +34,9 @@ class Tasks:
 
     async def resumable(self, id: str) -> JsonObject | None:
         return await self._reading.resumable(id)
+
+    async def posting(self, id: str) -> Posting:
+        return await self._reading.posting(id)
 
     async def days(self, environments: Sequence[EnvironmentName], *, since: datetime, until: datetime) -> Sequence[TaskDay]:
         return await self._reading.days(environments, since, until)

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Mapping
 
-from ops_mcp.channels._parsing import Broken, kind_of
+from ops_mcp.channels._parsing import Broken, kind_of, terms_of
 from ops_mcp.errors import NotConfigured
 from ops_mcp.observing import Way
 from ops_mcp.ports import Clock, ReadSecret
@@ -16,9 +16,10 @@ def load(tables: Mapping[str, JsonObject], *, secret: ReadSecret, clock: Clock) 
     def way(name: str, table: JsonObject) -> Way:
         try:
             module = importlib.import_module(f"{__name__}.{kind_of(name, table, __path__)}")
+            terms = terms_of(name, table)
             made: Way = module.connect(name, table, secret=secret, clock=clock)
         except NotConfigured as error:
             return Way(Broken(error))
-        return made
+        return made._replace(terms=terms, gap_seconds=max(made.gap_seconds, terms.gap_seconds))
 
     return {name: way(name, table) for name, table in tables.items()}

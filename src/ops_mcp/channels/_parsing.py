@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from ops_mcp.errors import NotConfigured
+from ops_mcp.governance.pacing import ChannelTerms
 from ops_mcp.observing import Notice
 from ops_mcp.values import JsonObject, Value
 
@@ -37,12 +38,24 @@ def kind_of(name: str, table: JsonObject, path: Sequence[str]) -> str:
     return kind
 
 
+def terms_of(name: str, table: JsonObject) -> ChannelTerms:
+    """What the table says that every channel's may. Raises `NotConfigured` naming the field."""
+    return _validated(ChannelTerms, name, {key: value for key, value in table.items() if key in _COMMON})
+
+
 def parsed(model: type[V], name: str, table: JsonObject) -> V:
     """The channel's own table. Raises `NotConfigured` naming the field, never its value."""
+    return _validated(model, name, {key: value for key, value in table.items() if key != "kind" and key not in _COMMON})
+
+
+def _validated(model: type[V], name: str, fields: JsonObject) -> V:
     try:
-        return model.model_validate({key: value for key, value in table.items() if key != "kind"})
+        return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
-        fields = ", ".join(model.model_fields)
-        raise NotConfigured(f"[channels.{name}] {where}: {first['msg']}.", hint=f"Its fields: kind, {fields}.") from error
+        named = ", ".join(dict.fromkeys((*model.model_fields, *_COMMON)))
+        raise NotConfigured(f"[channels.{name}] {where}: {first['msg']}.", hint=f"Its fields: kind, {named}.") from error
+
+
+_COMMON = ChannelTerms.model_fields.keys()

@@ -19,11 +19,11 @@ COMMANDS = {
     "serve": "serving", "init": "begin", "doctor": "doctor", "status": "status", "connect": "connect",
     "service": "services", "inventory": "inventory", "secret": "secret",
     "operator": "people", "agent": "people", "budget": "budget",
-    "approvals": "approving", "approve": "approving", "deny": "approving",
+    "approvals": "approving", "approve": "approving", "deny": "approving", "page": "page",
     "alerts": "alerts", "metrics": "metrics", "top": "metrics",
     "freeze": "halting", "unfreeze": "halting", "kill": "halting", "unkill": "halting",
-    "outbox": "outbox", "figures": "figures", "audit": "audit", "policy": "policy", "db": "db", "worker": "worker",
-    "completion": "shell", "version": "shell",
+    "task": "task", "checkpoint": "checkpoint", "outbox": "outbox", "figures": "figures", "audit": "audit", "policy": "policy",
+    "db": "db", "worker": "worker", "completion": "shell", "version": "shell",
 }  # fmt: skip
 """Every command and the module of this room that has it, in the order of the help."""
 

@@ -6,6 +6,7 @@ from ops_mcp.cli.app import command
 from ops_mcp.cli.desk import Desk, parsed
 from ops_mcp.cli.paint import Part, Reply, Table, note, visible
 from ops_mcp.cli.waking import waker
+from ops_mcp.deploying.showing import shown
 from ops_mcp.domain.calls import Approval, ApprovalState
 from ops_mcp.errors import NotFound
 from ops_mcp.governance import approvals
@@ -30,12 +31,12 @@ async def approvals_command(desk: Desk, *, approval: str | None, everything: boo
             stored = await _stored(database, approval)
             return Reply(_data(stored, desk), _plan_parts(stored, desk))
         found = await people.recent_approvals(database, limit=limit)
-    shown = [s for s in found if everything or _state(s.approval, desk) in ("pending", "granted")]
-    rows = [_row(s, desk) for s in shown]
+    listed = [s for s in found if everything or _state(s.approval, desk) in ("pending", "granted")]
+    rows = [_row(s, desk) for s in listed]
     table = Table(
         ("approval", "agent", "tool", "environment", "service", "state", "answer by"), rows, "Nothing waits for an answer."
     )
-    return Reply({"approvals": [_data(s, desk) for s in shown]}, (table,))
+    return Reply({"approvals": [_data(s, desk) for s in listed]}, (table,))
 
 
 @command("approve", signed=True)
@@ -70,7 +71,7 @@ async def _answer(desk: Desk, approval: str, decision: Decision, *, run: bool, s
         }  # fmt: skip
         verb = parsed(Approve, **fields, run=run) if decision is Decision.approve else parsed(Deny, **fields)
         deed = await desk.order(database, verb, hand, at=at)
-    if run:
+    if run or desk.config().settings.slack.approvals:  # people were asked, and are told
         waker(desk.config())()
     return Reply(deed.said, (_told(Approval.model_validate(deed.said["approval"])),))
 
@@ -117,19 +118,9 @@ def _row(stored: StoredApproval, desk: Desk) -> tuple[str, ...]:
 
 def _plan_parts(stored: StoredApproval, desk: Desk) -> tuple[Part, ...]:
     """The plan as the server made it. What the agent said is quoted at the end, and marked as its own words."""
-    approval, plan = stored.approval, stored.plan
-    head = [
-        f"{approval.id}  {_state(approval, desk)}, to be answered by {approval.answer_by:%Y-%m-%d %H:%M:%S} UTC",
-        f"  what         {plan.tool}: {visible(plan.summary)}",
-        f"  who          {approval.agent}",
-        f"  where        {approval.environment} / {approval.service or '-'}",
-        f"  content      {visible(plan.content) or '-'}",
-        f"  now there    {visible(plan.target_state) or '-'}",
-        f"  plan         {approval.plan_digest}",
-    ]
-    head += [f"  warning      {visible(warning)}" for warning in plan.warnings]
-    steps = Table(("step", "does", "undo"), [(step.name, step.does, step.undo) for step in plan.steps], "No steps.")
-    quoted = (
-        f"The agent says (its own words, unchecked): {visible(approval.why)!r}" if approval.why else "The agent gave no reason."
-    )
+    approval, seen = stored.approval, shown(stored.approval, stored.plan)
+    head = [f"{approval.id}  {_state(approval, desk)}, to be answered by {approval.answer_by:%Y-%m-%d %H:%M:%S} UTC"]
+    head += [f"  {label:<12} {visible(text)}" for label, text in seen.lines]
+    steps = Table(("step", "does", "undo"), seen.steps, "No steps.")
+    quoted = f"The agent says (its own words, unchecked): {visible(seen.said)!r}" if seen.said else "The agent gave no reason."
     return "\n".join(head), steps, quoted

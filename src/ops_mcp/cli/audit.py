@@ -3,9 +3,10 @@
 import gzip
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, cast
 
 import click
@@ -19,6 +20,7 @@ from ops_mcp.operator.verbs import Retain
 from ops_mcp.ports import TrailEntry, TrailQuery
 from ops_mcp.store import anchors, keys, trail, verify
 from ops_mcp.store.chain import Signer
+from ops_mcp.store.database import Database
 from ops_mcp.store.retention import NothingOld, retain
 from ops_mcp.store.trail import StoredTrail
 from ops_mcp.values import JsonObject
@@ -39,7 +41,7 @@ _TELL_EVERY = 100_000
 )
 @click.option("--segment", "segments", multiple=True, type=FILE, help="An exported segment of removed records, in order.")
 @click.option("--ledger", help="The id that the ledger must have.")
-def audit_verify(
+async def audit_verify(
     desk: Desk,
     *,
     file: Path | None,
@@ -54,11 +56,11 @@ def audit_verify(
     """
     config = desk.config()
     given = public_keys or (own_public_key(config),)
+    shown = file or (config.database_path if config.address is None else None)
     try:
         known = [anchor for path in anchor_files for anchor in verify.read_anchors(path.read_text(encoding="utf-8"))]
-        finding = verify.verify(
-            file or config.database_path, given, known, segments=segments, ledger=ledger, progress=_progress(desk)
-        )
+        async with _evidence(desk, shown) as evidence:
+            finding = verify.verify(evidence, given, known, segments=segments, ledger=ledger, progress=_progress(desk))
     except (verify.Unusable, OSError) as error:
         raise InvalidArguments(f"There is no verdict: {error}.", hint="Give the file, its public key and its anchors.") from error
     data: JsonObject = {"verdict": type(finding).__name__, **finding._asdict()}
@@ -130,23 +132,41 @@ def _row(entry: TrailEntry) -> tuple[str, ...]:
 @click.argument("file", type=FILE)
 async def audit_export(desk: Desk, *, file: Path) -> Reply:
     """Write the whole ledger to FILE, one JSON line each, for an auditor; a name ending in .gz is compressed."""
-    tell = _progress(desk) or _unheard
     async with desk.database() as database:
-        run = await trail.whole_ledger(database)
-        try:
-            with _writing(file) as out:
-                written = 0
-                async for line in trail.export(database, run):
-                    out.write(line)
-                    written += 1
-                    tell(written)
-        except OSError as error:
-            raise NotConfigured(f"{file} cannot be written: {error.strerror}.", hint="Give another file.") from error
+        run = await exported(database, file, _progress(desk) or _unheard)
     key = own_public_key(desk.config())
     data: JsonObject = {"file": str(file), "ledger": run.ledger, "first": run.first, "last": run.last, "public_key": key}
     check = f"ops-mcp audit verify {file} --public-key {key} --anchor FILE"
     say = f"Records {run.first} to {run.last} are in {file}.\nTo check it: {check}"
     return Reply(data, (say,))
+
+
+async def exported(database: Database, file: Path, tell: Callable[[int], None]) -> trail.Run:
+    """Write the whole ledger to a file; what was written."""
+    run = await trail.whole_ledger(database)
+    try:
+        with _writing(file) as out:
+            written = 0
+            async for line in trail.export(database, run):
+                out.write(line)
+                written += 1
+                tell(written)
+    except OSError as error:
+        raise NotConfigured(f"{file} cannot be written: {error.strerror}.", hint="Give another file.") from error
+    return run
+
+
+@asynccontextmanager
+async def _evidence(desk: Desk, file: Path | None) -> AsyncGenerator[Path]:
+    """The file to be checked. The verifier reads files alone: of a PostgreSQL it gets an export, which is gone afterwards."""
+    if file is not None:
+        yield file
+        return
+    with TemporaryDirectory(prefix="ops-mcp-") as folder:
+        export = Path(folder) / "ledger.jsonl"
+        async with desk.database() as database:
+            await exported(database, export, _unheard)
+        yield export
 
 
 @command("anchor", group=audit_command)

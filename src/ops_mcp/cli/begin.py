@@ -1,13 +1,17 @@
 """`ops-mcp init`: the directories, the first operator, the ledger."""
 
+import json
 import re
+import secrets
 
 import click
+from anyio import to_thread
 
 from ops_mcp.cli.app import command
 from ops_mcp.cli.desk import Desk, Hand, parsed, passphrase_in
 from ops_mcp.cli.paint import Reply
 from ops_mcp.config import Config
+from ops_mcp.domain.addresses import Address
 from ops_mcp.domain.identity import OperatorName
 from ops_mcp.errors import Conflict
 from ops_mcp.operator.verbs import AddOperator
@@ -40,10 +44,15 @@ Next:
 
 @command("init", signed=True)
 @click.option("--no-passphrase", is_flag=True, help="Make the key without a passphrase (a same-user installation only).")
-async def init_command(desk: Desk, *, no_passphrase: bool) -> Reply:
+@click.option("--database", "url", metavar="URL", help="A PostgreSQL for several servers, postgresql://…; once for all of them.")
+async def init_command(desk: Desk, *, no_passphrase: bool, url: str | None) -> Reply:
     """Prepare an installation: directories, the ledger, and you as its first operator."""
     desk.refuse_agents()
     config = desk.config()
+    if url is not None:
+        make_directories(config)
+        await _prepare(config, Address.parse(url), url)
+        config = desk.config()
     name = desk.operator or desk.around.environ.get("OPS_MCP_OPERATOR") or _login(desk)
     make_directories(config)
     async with desk.database(create=True) as database:
@@ -62,6 +71,33 @@ def make_directories(config: Config) -> None:
         make_private_directory(config.config_dir / name)
     if not (config.config_dir / "config.toml").exists():
         write_private(config.config_dir / "config.toml", STARTING_CONFIG)
+
+
+async def _prepare(config: Config, address: Address, url: str) -> None:
+    """The tables, the ledger's key, and the URL where every later command finds it."""
+    from ops_mcp.store.preparing import prepare  # with its driver, which few need
+
+    if config.address is not None and config.address.name != address.name:
+        raise Conflict(
+            f"This installation uses {config.address.shown} already.", hint="Take database_url out of config.toml first."
+        )
+    if config.address is None and config.database_path.exists():
+        raise Conflict(
+            f"This installation has a database already: {config.database_path}.", hint="Move it with: ops-mcp db copy --to URL"
+        )
+    key_file = keys.ledger_key_path(config.state_dir)
+    key = keys.load_ledger_key(key_file) if key_file.exists() else keys.create_ledger_key(key_file)
+    ledger = secrets.token_hex(16)
+    await to_thread.run_sync(lambda: prepare(address, ledger=ledger, public_key=key.public))
+    if config.address is None:
+        keep_url(config, url)
+
+
+def keep_url(config: Config, url: str) -> None:
+    """Put the URL first in config.toml, which only its owner reads: after a table it would belong to that."""
+    file = config.config_dir / "config.toml"
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    write_private(file, f"database_url = {json.dumps(url)}\n\n{before}")
 
 
 def new_passphrase(desk: Desk, *, none_wanted: bool) -> Secret:
@@ -109,14 +145,18 @@ def _reply(config: Config, name: str, key: SigningKey, *, protected: bool) -> Re
     lines = [
         f"Configuration  {config.config_dir}",
         f"State          {config.state_dir}",
+        *([f"Database       {config.address.shown}"] if config.address else []),
         f"Operator       {name} ({public})",
     ]
     if not protected:
         lines.append("The key has no passphrase: whoever runs as this user can approve. Good for a sandbox, not for prod.")
+    if config.address:
+        lines.append(f"Every other server of this database needs a copy of {keys.ledger_key_path(config.state_dir)}, mode 600.")
     lines.append(NEXT)
     data = {
         "config_dir": str(config.config_dir),
         "state_dir": str(config.state_dir),
+        "database": config.address.shown if config.address else str(config.database_path),
         "operator": name,
         "public_key": public,
         "protected": protected,

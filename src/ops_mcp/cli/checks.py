@@ -172,7 +172,11 @@ def _database(patient: Patient) -> Iterable[Finding]:
             what="database", state="fail", says=f"Schema {patient.schema}; this ops-mcp writes {SCHEMA_VERSION}.", fix=fix
         )
     else:
-        yield Finding(what="database", state="ok", says=f"{patient.config.database_path}, schema {patient.schema}.")
+        yield Finding(what="database", state="ok", says=f"{_place(patient.config)}, schema {patient.schema}.")
+
+
+def _place(config: Config) -> str:
+    return config.address.shown if config.address else str(config.database_path)
 
 
 def _space(patient: Patient) -> Iterable[Finding]:
@@ -232,7 +236,7 @@ def _worker(patient: Patient) -> Iterable[Finding]:
     lease = patient.lease
     if lease is None or not patient.lease_is_live:
         ready = patient.config.settings.worker != "external"
-        if patient.schema is not None and work_waits(patient.config.database_path):
+        if patient.schema is not None and work_waits(patient.config.database):
             says = "No worker is at work: no service is supervised, no rule evaluated, nobody told, no line or sample collected."
             fix = "Open a client or `ops-mcp serve`: it starts one within seconds." if ready else "Start the one that you keep."
             yield Finding(what="worker", state="warn", says=says, fix=fix)

@@ -118,9 +118,21 @@ def _told(config: Config) -> Iterable[Finding]:
     alerts, known = config.settings.alerts, config.settings.channels
     named = {f"alerts.sources.{name}.channels": source.channels for name, source in alerts.sources.items()}
     named |= {"alerts.operators": alerts.operators, "alerts.routes.channels": tuple(alerts.routes.channels)}
+    alone = {"supervise.channel": config.settings.supervise.channel, "slack.approvals": config.settings.slack.approvals}
+    named |= {where: (name,) for where, name in alone.items() if name}
+    routes = config.settings.routes
+    named |= {f"routes.{name}": route.channels for name, route in routes.items()}
+    for name, route in routes.items():
+        if not route.channels:
+            yield Finding(
+                what=f"routes.{name}", state="warn", says="It has no channel, so nobody is told.", fix="Give it channels."
+            )
+        if name in known:
+            says = f"A channel is called {name!r} too, and that is who is told."
+            yield Finding(what=f"routes.{name}", state="warn", says=says, fix="Rename one of the two.")
     for where, names in named.items():
         for name in names:
-            if name not in known:
+            if name not in known and not (where == "alerts.operators" and name in routes):
                 says = f"There is no channel {name!r}, so nobody is told."
                 yield Finding(what=where, state="fail", says=says, fix=f"Channels: {', '.join(known) or 'none'}.")
 

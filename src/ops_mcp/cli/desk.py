@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ from ops_mcp.store import keys
 from ops_mcp.store.chain import Signer, SigningKey
 from ops_mcp.store.database import Database
 from ops_mcp.store.database import Terms as DatabaseTerms
+from ops_mcp.store.seam import Connection
 from ops_mcp.values import Secret, Value
 
 V = TypeVar("V", bound=Value)
@@ -85,9 +85,9 @@ class Desk:
     async def database(self, *, create: bool = False) -> AsyncGenerator[Database]:
         """The governed database. Only `init` makes one."""
         config = self.config()
-        if not create and not config.database_path.exists():
+        if not create and config.address is None and not config.database_path.exists():
             raise NotConfigured(f"There is no database in {config.state_dir} yet.", hint="Run: ops-mcp init")
-        async with Database.open(config.database_path, signer=ledger_signer(config), terms=_database_terms(config)) as database:
+        async with Database.open(config.database, signer=ledger_signer(config), terms=_database_terms(config)) as database:
             yield database
 
     def environment(self, name: str) -> EnvironmentName:
@@ -160,13 +160,19 @@ class Desk:
 
 def operator_terms(config: Config) -> Terms:
     """`boundary`: whoever states TLS serves other machines, and there a key without passphrase is refused."""
-    return Terms(environments=config.environments, approvals=config.settings.approvals, boundary=config.settings.http.tls)
+    settings = config.settings
+    return Terms(
+        environments=config.environments,
+        approvals=settings.approvals,
+        boundary=settings.http.tls,
+        supervise=settings.supervise,
+    )
 
 
-def ledger_signer(config: Config) -> Callable[[sqlite3.Connection], Signer]:
+def ledger_signer(config: Config) -> Callable[[Connection], Signer]:
     """Where the ledger's key comes from."""
     key_file = keys.ledger_key_path(config.state_dir)
-    return lambda connection: keys.ledger_signer(connection, key_file, new_ledger_id=secrets.token_hex(16))
+    return keys.signer_at(config.database, key_file, new_ledger_id=lambda: secrets.token_hex(16))
 
 
 def parsed(model: type[V], **fields: object) -> V:

@@ -11,7 +11,16 @@ from ops_mcp.cli.paint import Reply, Table, cell
 from ops_mcp.domain.identity import Agent, Level, Operator
 from ops_mcp.errors import InvalidArguments
 from ops_mcp.governance.reputation import level_in_force
-from ops_mcp.operator.verbs import AddAgent, AddOperator, RevokeAgent, RevokeOperator, RotateToken, SetAgent, Verb
+from ops_mcp.operator.verbs import (
+    AddAgent,
+    AddOperator,
+    GiveOperatorToken,
+    RevokeAgent,
+    RevokeOperator,
+    RotateToken,
+    SetAgent,
+    Verb,
+)
 from ops_mcp.secrets import write_private
 from ops_mcp.store import keys, people
 from ops_mcp.values import JsonObject
@@ -66,6 +75,21 @@ async def operator_revoke(desk: Desk, *, name: str, reason: str) -> Reply:
     """Take an operator's rights away; grants of theirs that nobody has used are worth nothing from now on."""
     deed = await desk.order_alone(parsed(RevokeOperator, name=name, reason=reason))
     return Reply(deed.said, (f"{name} is no operator any more.",))
+
+
+@command("token", group=operator_command, signed=True)
+@click.argument("name")
+@click.option("--remove", is_flag=True, help="Take the token away instead of giving one.")
+@click.option("--token-file", type=FILE, help="Write the token there (0600) instead of printing it.")
+async def operator_token(desk: Desk, *, name: str, remove: bool, token_file: Path | None) -> Reply:
+    """Give NAME a token to read /tasks and /metrics with, in place of the one they had. It can change nothing."""
+    token = desk.new_token()
+    verb = parsed(GiveOperatorToken, name=name, token_hash=None if remove else people.token_hash(token))
+    deed = await desk.order_alone(verb)
+    if remove:
+        return Reply(deed.said, (f"{name} has no token any more.",))
+    use = "It reads over HTTP, as `Authorization: Bearer TOKEN`, and can change nothing."
+    return _with_token(deed.said, f"Operator {name} has a token; one from before no longer works.", token, token_file, use=use)
 
 
 @command("add", group=agent_command, signed=True)
@@ -138,9 +162,16 @@ async def agent_revoke(desk: Desk, *, name: str, reason: str) -> Reply:
     return Reply(deed.said, (f"{name} is revoked.",))
 
 
-def _with_token(said: JsonObject, line: str, token: str, file: Path | None) -> Reply:
+def _with_token(
+    said: JsonObject,
+    line: str,
+    token: str,
+    file: Path | None,
+    *,
+    use: str = "The agent's client gives it as OPS_MCP_TOKEN.",
+) -> Reply:
     if file is None:
-        text = f"{line}\nIts token, shown this once:\n\n  {token}\n\nThe agent's client gives it as OPS_MCP_TOKEN."
+        text = f"{line}\nIts token, shown this once:\n\n  {token}\n\n{use}"
         return Reply({**said, "token": token}, (text,))
     if not file.parent.is_dir():
         raise InvalidArguments(f"There is no directory {file.parent}.", hint="The token was not shown: ops-mcp agent rotate NAME")

@@ -252,13 +252,14 @@ class EndSilence(Value):
 
 
 class PostNotice(Value):
-    """Tell people: the same words to each of these channels, in one thread, with the id that the call's notices share."""
+    """Tell people: the same words to each of these channels, with an id that they share. Without a thread it is its own."""
 
     write: Literal["post_notice"] = "post_notice"
-    notice: str
     channels: tuple[str, ...]
     severity: str
     title: str
+    text: str
+    untrusted: str
     thread: str = ""
 
 

@@ -21,6 +21,15 @@ class CheckpointStatus(StrEnum):
     complete = "complete"
     cancelled = "cancelled"
 
+    @property
+    def is_final(self) -> bool:
+        return self in (CheckpointStatus.error, CheckpointStatus.complete, CheckpointStatus.cancelled)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether people are told at once, whatever they were told before."""
+        return self.is_final or self in (CheckpointStatus.blocked, CheckpointStatus.waiting_approval)
+
 
 class TaskState(StrEnum):
     """Where a task stands in the store: what follows from its checkpoints, and from their absence (`stalled`)."""
@@ -96,8 +105,8 @@ class Checkpoint(Value):
 class Task(Value):
     """A piece of an agent's work. Its environment is fixed by its first checkpoint.
 
-    `agent` works on it now, `requested_by` asked for it; `handed_from` had it before. `state_digest` names the resumable state
-    that is stored with it (`TaskBook.resumable`). `cancel_by` is who asked for its end. `steps` are the last five actions.
+    `agent` works on it now, `requested_by` asked for it, as its agent says; `handed_from` had it before. `cancel_by` is who asked
+    for its end. `steps` are the last five actions. `root` is the task at the top of its tree.
     """
 
     id: str
@@ -109,6 +118,7 @@ class Task(Value):
     said_kind: str = ""
     repo: str = ""
     parent: str | None = None
+    root: str = ""
     handed_from: AgentName | None = None
     handed_to: AgentName | None = None
     state: TaskState
@@ -128,7 +138,6 @@ class Task(Value):
     cancel_at: datetime | None = None
     checkpoints: int = 0
     artifacts: int = 0
-    state_digest: str = ""
     created_at: datetime
     started_at: datetime
     checkpoint_at: datetime
@@ -139,9 +148,17 @@ class Task(Value):
         return ((self.completed_at or self.checkpoint_at) - self.started_at).total_seconds()
 
 
+class Posting(Value):
+    """What a task's thread was told last: when, of which status, and how many posts it has."""
+
+    at: datetime | None = None
+    posts: int = 0
+    status: CheckpointStatus | None = None
+
+
 class Report(Value):
-    """What one call of `checkpoint` wants kept: the judged checkpoint, the task as it was judged against (None opens it), what to
-    tell, and what else it brings. Written whole or not at all, together with the call's settlement."""
+    """What one call of `checkpoint` wants kept. It is judged against its task where that is written, together with the call's
+    settlement, and kept whole or not at all."""
 
     id: str
     agent: AgentName

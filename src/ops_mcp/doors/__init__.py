@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from ops_mcp.doors import alerts
+from ops_mcp.doors import alerts, figures, page, slack, slack_socket, tasks
+from ops_mcp.doors.vital import Vital
 from ops_mcp.startup import Opened
 from ops_mcp.visitors import StoredVisitors
+
+__all__ = ["Vital", "routes", "slack_socket"]
 
 
 def routes(opened: Opened, visitors: StoredVisitors) -> Sequence[Route]:
     """Everything that is served beside MCP."""
-    return [route for module in (alerts,) for route in module.routes(opened, visitors)]
+    return [route for module in (alerts, tasks, figures, slack, page) for route in module.routes(opened, visitors)]

@@ -15,11 +15,13 @@ _SIGNED_AS = b"ops-mcp approval answer 1\n"
 
 
 class Terms(NamedTuple):
-    """How long a request may wait, how long a grant may be used, and how many requests one agent may have open."""
+    """How long a request may wait, how long a grant may be used, how many requests one agent may have open, and the channel where
+    people are told of them."""
 
     answer_within: timedelta = timedelta(minutes=15)
     use_within: timedelta = timedelta(minutes=15)
     open_per_agent: int = 5
+    tell: str = ""
 
 
 class Decision(StrEnum):

@@ -7,6 +7,7 @@ from ops_mcp.alerting.alerts import Alert
 from ops_mcp.alerting.labels import ENVIRONMENT, value_of
 from ops_mcp.alerting.routing import Notification
 from ops_mcp.alerting.severity import Severity
+from ops_mcp.domain.notices import Button
 from ops_mcp.observing import Notice
 from ops_mcp.values import Json, JsonObject
 
@@ -30,6 +31,15 @@ def notice_of(notification: Notification) -> Notice:
         untrusted="\n".join(_said(alert) for alert in alerts[:_LISTED]),
         body=_body(notification),
         at=notification.at,
+        buttons=_buttons(notification) if notification.firing_count else (),
+    )
+
+
+def _buttons(notification: Notification) -> tuple[Button, ...]:
+    """For who may act in the channel; what they are about is looked up by the message's id."""
+    return (
+        Button(action="acknowledge", value=notification.id, label="Acknowledge"),
+        Button(action="silence", value=notification.id, label="Silence 1 h", confirm="Tell nobody of this for an hour?"),
     )
 
 

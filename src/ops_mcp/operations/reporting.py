@@ -3,9 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ops_mcp.alerting.news import KINDS, Entry, Known, News, news
+from ops_mcp.governance.recipients import Route
+from ops_mcp.governance.recipients import told as told_by
 from ops_mcp.observing import Notice
 from ops_mcp.operations.chores import Chore, paced
 from ops_mcp.operations.parts import Enqueue, Parts
@@ -25,14 +28,16 @@ class _Memory(Value):
     agents: dict[str, Known] = {}
 
 
-def reporting(parts: Parts, channels: Sequence[str], enqueue: Enqueue) -> tuple[Chore, ...]:
-    """A round that tells these channels; none where there are no channels."""
-    return (paced(_Reports(parts, tuple(channels), enqueue).run, EVERY, parts.clock),) if channels else ()
+def reporting(
+    parts: Parts, names: Sequence[str], enqueue: Enqueue, routes: Mapping[str, Route] = MappingProxyType({})
+) -> tuple[Chore, ...]:
+    """A round that tells these channels and routes; none where there are no names."""
+    return (paced(_Reports(parts, tuple(names), enqueue, routes).run, EVERY, parts.clock),) if names else ()
 
 
 class _Reports:
-    def __init__(self, parts: Parts, channels: tuple[str, ...], enqueue: Enqueue) -> None:
-        self._parts, self._channels, self._enqueue = parts, channels, enqueue
+    def __init__(self, parts: Parts, names: tuple[str, ...], enqueue: Enqueue, routes: Mapping[str, Route]) -> None:
+        self._parts, self._names, self._enqueue, self._routes = parts, names, enqueue, routes
 
     async def run(self) -> None:
         """Read on until nothing is left. What was before the first round is no news."""
@@ -69,7 +74,7 @@ class _Reports:
                 _FACT, memory.model_dump_json(),
             )  # fmt: skip
             for one in told:
-                for channel in self._channels:
+                for channel in told_by(self._names, one.severity.value, self._routes):
                     self._enqueue(tx, _notice(one, channel), at=at)
 
         await self._parts.database.write(unit)

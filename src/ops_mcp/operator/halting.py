@@ -131,8 +131,9 @@ def _held(t: Transaction, agent: str, now: datetime) -> dict[tuple[str, str], tu
 def _open_reads(t: Transaction, agent: str, now: datetime) -> list[Row]:
     """Reads hold no row; the ledger shows those that may still be settled. One that is older was lost, and keeps its ceiling."""
     return t.fetch(
-        "SELECT json_extract(a.body, '$.data.charged'), json_extract(a.body, '$.data.reserved[0]'),"
-        " json_extract(a.body, '$.data.reserved[1]'), json_extract(a.body, '$.data.reserved[2]') FROM ledger a"
+        "SELECT json_extract(a.body, '$.data.charged'), CAST(json_extract(a.body, '$.data.reserved[0]') AS BIGINT),"
+        " CAST(json_extract(a.body, '$.data.reserved[1]') AS BIGINT),"
+        " CAST(json_extract(a.body, '$.data.reserved[2]') AS BIGINT) FROM ledger a"
         " WHERE a.caller = ? AND a.kind = 'call.admitted' AND a.at >= ? AND json_extract(a.body, '$.effect') = 'read'"
         " AND NOT EXISTS (SELECT 1 FROM ledger s WHERE s.call = a.call AND s.kind = 'call.settled')",
         agent,

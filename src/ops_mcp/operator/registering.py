@@ -9,6 +9,7 @@ from ops_mcp.operator.deeds import Deed, require_agent, require_operator
 from ops_mcp.operator.verbs import (
     AddAgent,
     AddOperator,
+    GiveOperatorToken,
     RevokeAgent,
     RevokeOperator,
     RotateToken,
@@ -21,7 +22,7 @@ from ops_mcp.store.database import Transaction
 
 def act(
     t: Transaction,
-    verb: AddOperator | RevokeOperator | AddAgent | SetAgent | RotateToken | RevokeAgent,
+    verb: AddOperator | RevokeOperator | GiveOperatorToken | AddAgent | SetAgent | RotateToken | RevokeAgent,
     *,
     boundary: bool,
     now: datetime,
@@ -32,6 +33,8 @@ def act(
             return add_operator(t, verb, boundary=boundary)
         case RevokeOperator():
             return revoke_operator(t, verb, now)
+        case GiveOperatorToken():
+            return give_token(t, verb, now)
         case AddAgent():
             return add_agent(t, verb, now)
         case SetAgent():
@@ -59,6 +62,8 @@ def add_operator(t: Transaction, verb: AddOperator, *, boundary: bool) -> Deed:
         raise Conflict(
             f"The operator name {verb.name!r} is taken.", hint="Choose another name; names of revoked operators stay taken."
         )
+    if verb.slack_id is not None and (other := people.operator_of_slack_id(t, verb.slack_id)) is not None:
+        raise Conflict(f"The Slack id {verb.slack_id} is {other}'s.", hint="One person in Slack is one operator.")
     operator = operator_of(verb)
     people.insert_operator(t, operator)
     said = {"operator": verb.name, "public_key": verb.public_key, "protected": verb.protected, "slack_id": verb.slack_id}
@@ -72,6 +77,14 @@ def revoke_operator(t: Transaction, verb: RevokeOperator, now: datetime) -> Deed
         raise Conflict(f"{verb.name!r} is the last operator.", hint="Add another operator first: ops-mcp operator add NAME")
     people.mark_operator_revoked(t, verb.name, now)
     return Deed("operator.revoked", {"operator": verb.name}, reason=verb.reason)
+
+
+def give_token(t: Transaction, verb: GiveOperatorToken, now: datetime) -> Deed:
+    """The token they had stops working with this transaction."""
+    require_operator(t, verb.name)
+    people.keep_operator_token(t, verb.name, verb.token_hash, at=now)
+    kind = "operator.token_given" if verb.token_hash else "operator.token_taken"
+    return Deed(kind, {"operator": verb.name})
 
 
 def add_agent(t: Transaction, verb: AddAgent, now: datetime) -> Deed:

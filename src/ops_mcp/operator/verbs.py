@@ -8,6 +8,7 @@ from pydantic import Field
 from ops_mcp.domain.calls import ApprovalId
 from ops_mcp.domain.identity import AgentName, Level, OperatorName, Tier
 from ops_mcp.domain.places import NAME_PATTERN, EnvironmentName
+from ops_mcp.governance.attesting import Attestation
 from ops_mcp.values import JsonObject, Value, canonical
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -35,6 +36,14 @@ class RevokeOperator(Value):
     verb: Literal["operator revoke"] = "operator revoke"
     name: str
     reason: Reason
+
+
+class GiveOperatorToken(Value):
+    """A token with which an operator reads over HTTP, in place of the one they had; None takes it away."""
+
+    verb: Literal["operator token"] = "operator token"
+    name: OperatorName
+    token_hash: Digest | None
 
 
 class AddAgent(Value):
@@ -181,9 +190,26 @@ class UnsilenceAlerts(Value):
     reason: Note = ""
 
 
+class AcknowledgeAlerts(Value):
+    """Take alerts in hand: as long as they fire, they are not told again."""
+
+    verb: Literal["alerts acknowledge"] = "alerts acknowledge"
+    alerts: Annotated[tuple[Annotated[str, Field(pattern=r"^alr_[0-9a-f]{20}$")], ...], Field(min_length=1, max_length=1000)]
+    reason: Note = ""
+
+
+class CancelTask(Value):
+    """Ask a task's agent to stop; it is told with its next checkpoint."""
+
+    verb: Literal["task cancel"] = "task cancel"
+    task: Annotated[str, Field(pattern=r"^task_[0-9a-z]{8,40}$")]
+    reason: Note = ""
+
+
 Verb: TypeAlias = Annotated[
     AddOperator
     | RevokeOperator
+    | GiveOperatorToken
     | AddAgent
     | SetAgent
     | RotateToken
@@ -199,18 +225,24 @@ Verb: TypeAlias = Annotated[
     | SetRules
     | AssignRemedy
     | SilenceAlerts
-    | UnsilenceAlerts,
+    | UnsilenceAlerts
+    | AcknowledgeAlerts
+    | CancelTask,
     Field(discriminator="verb"),
 ]
 
 
 class Signed(Value):
-    """A verb as an operator ordered it. The signature is Ed25519 over `message`, in hexadecimal."""
+    """A verb as an operator ordered it. The signature is Ed25519 over `message`, in hexadecimal.
+
+    One that is `attested` came through a door of the server's: then the signature is the attestation's.
+    """
 
     verb: Verb
     by: OperatorName
     at: datetime
     signature: str
+    attested: Attestation | None = None
 
 
 def message(verb: Verb, *, by: str, at: datetime) -> bytes:

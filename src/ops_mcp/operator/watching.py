@@ -11,13 +11,13 @@ from ops_mcp.domain.places import Environment, EnvironmentName
 from ops_mcp.errors import Conflict, NotFound
 from ops_mcp.metrics.regexes import pattern_of
 from ops_mcp.operator.deeds import Deed, listed, require_agent
-from ops_mcp.operator.verbs import AssignRemedy, SetRules, SilenceAlerts, UnsilenceAlerts
+from ops_mcp.operator.verbs import AcknowledgeAlerts, AssignRemedy, SetRules, SilenceAlerts, UnsilenceAlerts
 from ops_mcp.store.alerts import rules, silences, writes
 from ops_mcp.store.database import Transaction
 from ops_mcp.values import Json
 
 Environments: TypeAlias = Mapping[EnvironmentName, Environment]
-AlertVerb: TypeAlias = SetRules | AssignRemedy | SilenceAlerts | UnsilenceAlerts
+AlertVerb: TypeAlias = SetRules | AssignRemedy | AcknowledgeAlerts | SilenceAlerts | UnsilenceAlerts
 
 
 def act(t: Transaction, verb: AlertVerb, environments: Environments, *, by: str, now: datetime) -> Deed:
@@ -27,6 +27,8 @@ def act(t: Transaction, verb: AlertVerb, environments: Environments, *, by: str,
             return set_rules(t, verb, environments, by=by, now=now)
         case AssignRemedy():
             return assign(t, verb, now=now)
+        case AcknowledgeAlerts():
+            return acknowledge(t, verb, by=by, now=now)
         case SilenceAlerts():
             return silence(t, verb, environments, by=by, now=now)
         case UnsilenceAlerts():
@@ -68,6 +70,13 @@ def assign(t: Transaction, verb: AssignRemedy, *, now: datetime) -> Deed:
     current = writes.set_rule(t, stored.rule.evolve(remediation=remediation), by=stored.set_by, at=now)
     said = {"rule": verb.rule, "agent": verb.agent, "remedy": remediation.remedy.value, "current": current}
     return Deed("alerts.assigned", said, reason=verb.reason, environment=verb.environment, service=stored.rule.service)
+
+
+def acknowledge(t: Transaction, verb: AcknowledgeAlerts, *, by: str, now: datetime) -> Deed:
+    """All that still fire, or none: an alert that is over by now is nobody's to take."""
+    lives = [writes.take_in_hand(t, alert, by=f"operator:{by}", at=now) for alert in verb.alerts]
+    said: list[Json] = [life.id for life in lives]
+    return Deed("alerts.acknowledged", {"alerts": said}, reason=verb.reason, environment=lives[0].alert.environment)
 
 
 def silence(t: Transaction, verb: SilenceAlerts, environments: Environments, *, by: str, now: datetime) -> Deed:

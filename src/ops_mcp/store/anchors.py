@@ -3,9 +3,7 @@
 import ipaddress
 import json
 import os
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +13,10 @@ from urllib.parse import urlsplit
 import anyio
 from anyio import to_thread
 
+from ops_mcp.domain.addresses import Address
 from ops_mcp.errors import NotConfigured
 from ops_mcp.store.database import Database
+from ops_mcp.store.glance import glance
 from ops_mcp.store.trail import ledger_id
 from ops_mcp.store.verify import Anchor, Unusable, read_anchors
 from ops_mcp.values import JsonObject, canonical, text_digest
@@ -78,17 +78,12 @@ async def anchor_now(
     return tuple(results)
 
 
-def waits(path: Path, places: Sequence[str], *, every: int) -> bool:
+def waits(place: Path | Address, places: Sequence[str], *, every: int) -> bool:
     """Whether a place is behind by `every` records: then a worker should be alive, which anchors. Opens nothing for writing."""
-    if not places:
+    if not places or not (heads := glance(place, "SELECT coalesce(max(id), 0) FROM ledger_heads")):
         return False
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
-            ((head,),) = connection.execute("SELECT coalesce(max(id), 0) FROM ledger_heads")
-            last = dict(connection.execute("SELECT anchor, max(id) FROM ledger_anchored GROUP BY anchor"))
-    except sqlite3.Error:
-        return False
-    return any(due(last.get(shown(place), 0), head, every) for place in places)
+    last = dict(glance(place, "SELECT anchor, max(id) FROM ledger_anchored GROUP BY anchor"))
+    return any(due(last.get(shown(where), 0), heads[0][0], every) for where in places)
 
 
 async def newest_head(database: Database) -> Anchor | None:

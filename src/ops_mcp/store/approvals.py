@@ -6,6 +6,8 @@ from ops_mcp.domain.calls import Approval, ApprovalState
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.domain.releases import Plan
 from ops_mcp.governance.approvals import Decision, message, usable
+from ops_mcp.governance.attesting import Attestation
+from ops_mcp.store import attestations
 from ops_mcp.store.database import Database, Transaction
 from ops_mcp.store.keys import operator_signed
 from ops_mcp.store.people import operator_named
@@ -50,6 +52,12 @@ def is_signed(tx: Transaction, approval: Approval, signature: str) -> bool:
     if operator is None or operator.revoked_at is not None or approval.answered_at is None:
         return False
     signed = message(approval, Decision.approve, operator=operator.name, at=approval.answered_at)
+    if signature.startswith("{"):
+        try:
+            attestation = Attestation.model_validate_json(signature)
+        except ValueError:
+            return False
+        return attestations.stands(tx, attestation, signed, operator=operator, at=approval.answered_at)
     return operator_signed(operator.public_key, signed, signature)
 
 

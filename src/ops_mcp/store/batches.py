@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ops_mcp.errors import Unavailable
-from ops_mcp.store.outages import unavailable
+from ops_mcp.store.outages import MaybeWritten, unavailable
 from ops_mcp.store.transaction import AnyWork, Work
 
 log = logging.getLogger(__name__)
@@ -54,13 +54,13 @@ def abandon(work: AnyWork) -> None:
 def unwritten(batch: Sequence[AnyWork], kept: int) -> list[AnyWork]:
     """What nobody waits for and the file did not take, to be tried again: all, while no more than so many are kept already.
 
-    What a unit itself raised would be raised again; it is logged.
+    What a unit itself raised would be raised again, and what may have been written must not be written twice; it is logged.
     """
     again: list[AnyWork] = []
     for work in batch:
         if work.done is not None or work.error is None:
             continue
-        if isinstance(work.error, Unavailable) and kept + len(again) < _MOST_KEPT:
+        if isinstance(work.error, Unavailable) and not isinstance(work.error, MaybeWritten) and kept + len(again) < _MOST_KEPT:
             again.append(Work(work.unit, None, vital=True))
         else:
             log.error("a settlement could not be written: %s", work.error)

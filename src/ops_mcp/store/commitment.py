@@ -19,6 +19,7 @@ from ops_mcp.domain.releases import (
 from ops_mcp.errors import Conflict, InProgress
 from ops_mcp.store import deployments, operations
 from ops_mcp.store.database import Transaction
+from ops_mcp.values import JsonObject
 
 
 def recheck(tx: Transaction, plan: Plan) -> None:
@@ -76,16 +77,42 @@ def _refuse_ended(deployment: Deployment) -> None:
         )
 
 
-def apply_writes(tx: Transaction, plan: Plan, *, at: datetime) -> Applied | None:
+def apply_writes(tx: Transaction, plan: Plan, *, call: str, at: datetime) -> Applied | None:
     """Do what a plan without work does: change our own rows. What came of it, where that is the whole result of the call."""
     written: list[Written] = []
     for write in plan.writes:
         if isinstance(write, RequestCancel):
             operations.request_cancel(tx, write.deployment, by=plan.agent, at=at)
         elif isinstance(write, PostNotice):
-            raise NotImplementedError
+            written.append(_post(tx, plan, write, call=call, at=at))
         else:
             from ops_mcp.store.alerts import writes  # start-up has a bar, and few processes change alerts
 
             written.append(writes.apply(tx, plan, write, at=at))
     return Applied(done=plan.summary, written=tuple(written), warnings=plan.warnings) if written else None
+
+
+def _post(tx: Transaction, plan: Plan, write: PostNotice, *, call: str, at: datetime) -> Written:
+    """Put the message into the outbox, once for each channel."""
+    from ops_mcp.observing import Notice  # start-up has a bar
+    from ops_mcp.store import outbox
+
+    id = f"ntf_{call.partition('_')[2]}"
+    body: JsonObject = {"kind": "notify", "agent": plan.agent, "environment": plan.environment, "severity": write.severity}
+    for channel in write.channels:
+        outbox.enqueue(
+            tx,
+            Notice(
+                id=id,
+                channel=channel,
+                thread=write.thread or id,
+                severity=write.severity,
+                title=write.title,
+                text=write.text,
+                untrusted=write.untrusted,
+                body=body,
+                at=at,
+            ),
+            at=at,
+        )
+    return Written(what="message", id=id)

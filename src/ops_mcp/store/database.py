@@ -4,6 +4,8 @@ The writer commits whatever is waiting in one transaction (group commit). Proces
 file, because closed-loop writers starve each other when SQLite's busy timeout alone decides who goes next. When nothing is
 waiting, a read's admission is judged and committed where it was asked for, in the event loop's own thread, and the kernel (or,
 where it does not offer that, the writer's thread) makes it durable while the call already goes on (`write_ahead`).
+
+All that is of a file. In a PostgreSQL a lock of each transaction's takes the place of the file's, and only the thread writes.
 """
 
 import asyncio
@@ -19,18 +21,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
-import aiosqlite
 import anyio
 
+from ops_mcp.domain.addresses import Address
 from ops_mcp.errors import OpsError
 from ops_mcp.store.ahead import Ahead, Sync, by_the_kernel
-from ops_mcp.store.batches import FreeSpace, abandon, resolve, unwritten
+from ops_mcp.store.batches import abandon, resolve, unwritten
 from ops_mcp.store.chain import Signer
-from ops_mcp.store.files import LockFile, connect, fold
+from ops_mcp.store.files import FileStorage, FileWriting
 from ops_mcp.store.outages import closed, unavailable
 from ops_mcp.store.recent import Recent
+from ops_mcp.store.seam import Connection, Storage
 from ops_mcp.store.transaction import AnyWork, Row, SqlValue, Transaction, Work, Writing
 
 T = TypeVar("T")
@@ -70,27 +73,23 @@ class Database:
     """The governed database of one process. Opening it never fails: what is wrong is said by each write and by `trouble`."""
 
     def __init__(
-        self, path: Path, signer: Callable[[sqlite3.Connection], Signer], terms: Terms, sync: Callable[[], Sync | None]
+        self, place: Path | Address, signer: Callable[[Connection], Signer], terms: Terms, sync: Callable[[], Sync | None]
     ) -> None:
-        self.path = path
+        self.place = place
         self.terms = terms
         self.trouble = ""
-        self._signer = signer
+        self._storage = self._storage_at(place, signer)
         self._queue: queue.SimpleQueue[AnyWork | Judged | None] = queue.SimpleQueue()
         self._handed = 0
         """Units that the writer's thread has not reported yet: while there are none, it touches nothing of ours."""
         self._crowd = 0
         """Calls in the batch before: in a crowd everybody is served sooner by larger batches."""
-        self._space = FreeSpace(path.parent)
-        self._lock = LockFile(path.with_suffix(".lock"))
         self._writing: Writing | None = None
         self._later: list[AnyWork] = []
         self._recent = Recent()
         self._waiting: deque[tuple[float, AnyWork]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._reader: aiosqlite.Connection | None = None
-        self._reader_lock = anyio.Lock()
         self._loop = asyncio.get_running_loop()
         self._offers = sync
         self._ahead = Ahead(self._loop)
@@ -102,14 +101,14 @@ class Database:
     @asynccontextmanager
     async def open(
         cls,
-        path: Path,
+        place: Path | Address,
         *,
-        signer: Callable[[sqlite3.Connection], Signer],
+        signer: Callable[[Connection], Signer],
         terms: Terms | None = None,
         sync: Callable[[], Sync | None] = by_the_kernel,
     ) -> AsyncGenerator["Database"]:
         """Open the database and its writer; leaving the context commits what was queued and closes both."""
-        database = cls(path, signer, terms or Terms(), sync)
+        database = cls(place, signer, terms or Terms(), sync)
         database._thread.start()
         try:
             yield database
@@ -118,13 +117,8 @@ class Database:
                 await database._close()
 
     async def fetch(self, sql: str, *params: SqlValue) -> list[Row]:
-        """All rows of a query on the read-only connection. Raises `Unavailable` with the reason when it cannot be read."""
-        try:
-            reader = await self._open_reader()
-            return cast(list[Row], await reader.execute_fetchall(sql, params))
-        except sqlite3.Error as error:
-            await self._drop_reader()
-            raise unavailable(error) from error
+        """All rows of a query on a read-only connection. Raises `Unavailable` with the reason when it cannot be read."""
+        return await self._storage.fetch(sql, params)
 
     async def fetch_recent(self, sql: str, *params: SqlValue) -> list[Row]:
         """Like `fetch`, for what a call reads right after its admission: as of then or later, from memory where that is known."""
@@ -149,7 +143,7 @@ class Database:
     async def write_ahead(self, unit: Callable[[Transaction], T]) -> "tuple[T, Work[T] | None]":
         """Like `write` for a short unit, but where it can be judged at once its value comes before it is durable, with the work
         whose `done` tells when it is, or raises `Unavailable`. Nothing that follows may leave before that."""
-        if self._handed or self._crowd > QUIET or self._writing is None:
+        if self._handed or self._crowd > QUIET or not isinstance(self._writing, FileWriting):
             return await self.write(unit), None
         done: asyncio.Future[T] = self._loop.create_future()
         work = Work(unit, done, vital=False)
@@ -165,6 +159,19 @@ class Database:
         self._later.append(Work(unit, None, vital=True))
         self._flush_in(LAZY_SECONDS)
         self._ahead.give_way()
+
+    @property
+    def path(self) -> Path:
+        """The file of an embedded database."""
+        assert isinstance(self.place, Path), "asked for only where there is one"
+        return self.place
+
+    def _storage_at(self, place: Path | Address, signer: Callable[[Connection], Signer]) -> Storage:
+        if isinstance(place, Path):
+            return FileStorage(place, signer, lambda: self.write(_nothing, vital=True))
+        from ops_mcp.store.postgres import ServerStorage  # with its driver, which few need
+
+        return ServerStorage(place, signer, lock_seconds=self.terms.lock_seconds)
 
     async def _outcome(self, work: AnyWork, done: "asyncio.Future[T]") -> T:
         try:
@@ -224,24 +231,24 @@ class Database:
             self._queue.put(work)
         self._next = []
 
-    def _judged_here(self, batch: Sequence[AnyWork], writing: Writing) -> bool:
+    def _judged_here(self, batch: Sequence[AnyWork], writing: FileWriting) -> bool:
         """Judge a batch in this thread, where nobody must be waited for. Making it durable is the kernel's, or the writer's."""
         here = self._ahead.is_free()
         if not self._begun_here(writing, durable=not here):
             return False
         try:
-            self._space.refuse_below(self.terms.free_space_floor_bytes, batch)
+            self._storage.refuse_below(self.terms.free_space_floor_bytes, batch)
             writing.judge(batch)
             self._recent.seen(writing.state)
             log_file = self._committed_here(writing) if here else None
         except Exception as error:  # noqa: BLE001  as in the writer's thread: it goes to whoever waits
-            self._lock.give_back()
+            self._storage.give_turn_back()
             self._fail(writing, batch, error)
             self._settle_up(batch)
             return True
         self._handed += len(batch)
         if log_file is not None:
-            self._lock.give_back()
+            self._storage.give_turn_back()
             self._ahead.begin(log_file, partial(self._synced, writing, batch))
             return True
         # The writer needs the interpreter for an instant to begin its wait; by default it gets it only when this thread rests.
@@ -249,10 +256,10 @@ class Database:
         self._queue.put(Judged(batch))
         return True
 
-    def _committed_here(self, writing: Writing) -> int:
+    def _committed_here(self, writing: FileWriting) -> int:
         """Commit to the kernel's cache; the log that is to be made durable."""
         self._commit()
-        return writing.log_file(self.path)
+        return writing.log_file()
 
     def _synced(self, writing: Writing, batch: Sequence[AnyWork], error: OSError | None) -> None:
         """What the disk did not take may be gone after a crash, and no later success would tell: nobody is told it is durable."""
@@ -265,34 +272,16 @@ class Database:
     def _begun_here(self, writing: Writing, *, durable: bool) -> bool:
         """Whether it could be begun without waiting. What speaks against it, the writer's thread meets it too."""
         try:
-            if not self._lock.take_if_free():
+            if not self._storage.take_turn_if_free():
                 return False
         except OSError:
             return False
         try:
             writing.begin(seconds=0, durable=durable)
         except sqlite3.Error:
-            self._lock.give_back()
+            self._storage.give_turn_back()
             return False
         return True
-
-    async def _open_reader(self) -> aiosqlite.Connection:
-        if self._reader is None:
-            async with self._reader_lock:
-                if self._reader is None:
-                    if not self.path.exists():
-                        await self.write(lambda _: None, vital=True)
-                    self._reader = await aiosqlite.connect(f"file:{self.path}?mode=ro", uri=True, isolation_level=None)
-                    await self._reader.execute("PRAGMA query_only = 1")
-                    await self._reader.execute("PRAGMA busy_timeout = 5000")
-        return self._reader
-
-    async def _drop_reader(self) -> None:
-        """Close what failed, so that the next read looks again: its thread would keep the process from ending."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            with contextlib.suppress(sqlite3.Error):
-                await reader.close()
 
     async def _close(self) -> None:
         """The reader goes first: the writer is then the last of this process and folds the write-ahead log into the file."""
@@ -300,7 +289,7 @@ class Database:
         self._flush()
         if self._expiry is not None:
             self._expiry.cancel()
-        await self._drop_reader()
+        await self._storage.close_readers()
         self._queue.put(None)
         while self._thread.is_alive():
             await anyio.sleep(0.001)
@@ -308,7 +297,7 @@ class Database:
     # Everything below runs in the writer thread.
 
     def _write_forever(self) -> None:
-        with contextlib.closing(self._lock):
+        with contextlib.closing(self._storage):
             while True:
                 judged, batch, last = self._next_batch()
                 if judged is not None:
@@ -325,18 +314,18 @@ class Database:
             try:
                 finish()
             finally:
-                self._lock.give_back()
+                self._storage.give_turn_back()
             self.trouble = ""
         except Exception as error:  # noqa: BLE001  without the writer every later call would wait for good
             self._fail(self._writing, batch, error)
         self._report(batch)
 
     def _write_batch(self, batch: Sequence[AnyWork]) -> None:
-        self._lock.take()
+        self._storage.take_turn()
         if self._writing is None:
             self._writing = self._opened()
         self._writing.begin(seconds=BUSY_SECONDS)
-        self._space.refuse_below(self.terms.free_space_floor_bytes, batch)
+        self._storage.refuse_below(self.terms.free_space_floor_bytes, batch)
         self._writing.judge(batch)
         self._commit()
 
@@ -346,16 +335,9 @@ class Database:
             self._recent.seen(self._writing.state)
 
     def _opened(self) -> Writing:
-        connection = connect(self.path)
-        try:
-            if self._doubtful:
-                fold(connection)
-                self._doubtful = False
-            writing = Writing(connection, self._signer(connection))
-        except BaseException:
-            connection.close()
-            raise
-        if self._ahead.takes_offers and (sync := self._offers()) is not None:
+        writing, self._doubtful = self._storage.open(doubtful=self._doubtful), False
+        offers = self._offers if isinstance(writing, FileWriting) else lambda: None
+        if self._ahead.takes_offers and (sync := offers()) is not None:
             self._loop.call_soon_threadsafe(self._ahead.offered, sync)
         return writing
 
@@ -370,14 +352,14 @@ class Database:
 
     def _fail(self, writing: Writing | None, batch: Sequence[AnyWork], error: Exception) -> None:
         """Nothing of the batch was committed. The connection is dropped, so that the next batch looks again."""
-        failure = closed(error) if isinstance(error, OpsError) else unavailable(error)
+        failure = closed(error) if isinstance(error, OpsError) else self._storage.unavailable(error)
         self.trouble = failure.message
         self._writing = None
         for work in batch:
             work.claim.acquire(blocking=False)
             work.finish(None, failure)
         if writing is not None:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error, OSError):
                 writing.close()
 
     def _report(self, batch: Sequence[AnyWork]) -> None:
@@ -395,6 +377,10 @@ class Database:
         if again := unwritten(batch, len(self._later)):
             self._later += again
             self._flush_in(AGAIN_SECONDS)
+
+
+def _nothing(_tx: Transaction) -> None:
+    """A write for its own sake."""
 
 
 __all__ = ["Database", "Row", "SqlValue", "Terms", "Transaction", "unavailable"]

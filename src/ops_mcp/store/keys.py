@@ -3,16 +3,18 @@
 import contextlib
 import os
 import secrets
-import sqlite3
 import stat
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from ops_mcp.domain.addresses import Address
 from ops_mcp.errors import Conflict, NotConfigured, Unauthenticated, Unavailable
 from ops_mcp.store.chain import Signer, SigningKey, verify_signature
+from ops_mcp.store.seam import Connection
 from ops_mcp.values import Secret
 
 LEDGER_PREFIX = "ops-mcp-ledger:"
@@ -44,7 +46,7 @@ def operator_key_path(config_dir: Path, name: str) -> Path:
     return config_dir / "operators" / f"{name}.key"
 
 
-def ledger_signer(connection: sqlite3.Connection, key_file: Path, *, new_ledger_id: str) -> Signer:
+def ledger_signer(connection: Connection, key_file: Path, *, new_ledger_id: str) -> Signer:
     """The signer of this database's ledger, made on the first start. `connection` is in autocommit, under the writers' lock.
 
     Raises `Unavailable` for records without their key or without their ledger's id.
@@ -62,6 +64,32 @@ def ledger_signer(connection: sqlite3.Connection, key_file: Path, *, new_ledger_
             hint="Restore the database from a backup; `ops-mcp audit verify` with an anchor tells which one is complete.",
         )
     return Signer(str(row[0]), key)
+
+
+def shared_signer(connection: Connection, key_file: Path) -> Signer:
+    """The signer of a ledger that several hosts write. None of them makes the key: `ops-mcp init --database` did.
+
+    Raises `Unavailable` where the installation's own key is not here.
+    """
+    facts = dict(connection.execute("SELECT name, value FROM facts WHERE name IN ('ledger_id', 'ledger_key')").fetchall())
+    if len(facts) < 2:
+        raise Unavailable(
+            "The database has no ledger of its own.", hint="Prepare one with `ops-mcp init --database URL`, or restore a backup."
+        )
+    hint = "Copy keys/ledger.key from the state directory where `ops-mcp init --database` ran. A new key must not go on with it."
+    if not key_file.exists():
+        raise Unavailable(f"The key of the database's ledger is missing: {key_file}.", hint=hint)
+    key = load_ledger_key(key_file)
+    if key.public != facts["ledger_key"]:
+        raise Unavailable(f"{key_file} is not the key of the database's ledger.", hint=hint)
+    return Signer(str(facts["ledger_id"]), key)
+
+
+def signer_at(place: Path | Address, key_file: Path, *, new_ledger_id: Callable[[], str]) -> Callable[[Connection], Signer]:
+    """How the ledger's signer is found, once its database is open."""
+    if isinstance(place, Path):
+        return lambda connection: ledger_signer(connection, key_file, new_ledger_id=new_ledger_id())
+    return lambda connection: shared_signer(connection, key_file)
 
 
 def create_ledger_key(path: Path) -> SigningKey:
@@ -157,7 +185,7 @@ def _ledger_key(path: Path, step: FirstStep) -> SigningKey:
             assert_never(step)
 
 
-def _any_row(connection: sqlite3.Connection, table: str) -> bool:
+def _any_row(connection: Connection, table: str) -> bool:
     return connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # our own three names
 
 

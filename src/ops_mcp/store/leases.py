@@ -1,14 +1,14 @@
 """The lease under which one worker advances operations. Its fence only ever grows, and every write of a worker checks it."""
 
-import sqlite3
-from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from ops_mcp.domain.addresses import Address
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.errors import Conflict, InProgress, LeaseLost
 from ops_mcp.store.database import Database, Row, Transaction
+from ops_mcp.store.glance import glance
 from ops_mcp.values import Value
 
 WORKER = "worker"
@@ -119,40 +119,32 @@ async def anything_to_watch(db: Database) -> bool:
     return bool(rows[0][0])
 
 
-def peek(path: Path) -> Lease | None:
+def peek(place: Path | Address) -> Lease | None:
     """The lease read without opening the database for work: for processes that only ask whether a worker is alive."""
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
-            rows = connection.execute("SELECT fence, expires_at, body FROM leases WHERE name = ?", (WORKER,)).fetchall()
-    except sqlite3.Error:
-        return None
+    rows = glance(place, "SELECT fence, expires_at, body FROM leases WHERE name = ?", WORKER)
     return _lease(rows[0]) if rows else None
 
 
-def work_waits(path: Path) -> bool:
-    """Whether something is committed and not final, serves, is watched, or is granted to be run: a worker should be alive."""
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
-            rows = connection.execute(
-                "SELECT 1 FROM operations WHERE final = 0 UNION ALL SELECT 1 FROM deployments WHERE serving = 1"
-                " UNION ALL SELECT 1 FROM approvals WHERE state = 'granted' AND body LIKE '%\"run_requested\":true%' LIMIT 1"
-            ).fetchall() or _watched(connection)
-    except sqlite3.Error:
-        return False
-    return bool(rows)
+def work_waits(place: Path | Address) -> bool:
+    """Whether something is committed and not final, serves, is watched, or is granted to be run: a worker should be alive.
 
-
-def _watched(connection: sqlite3.Connection) -> list[Row]:
-    """Alert rules, people who are to be told something, and alerts that end by themselves. A database that was not migrated
-    yet has none of them."""
-    try:
-        return connection.execute(
+    Watched are alert rules, people who are to be told something, alerts that end by themselves, and tasks that go on. A database
+    that was not migrated yet has none of them.
+    """
+    return bool(
+        glance(
+            place,
+            "SELECT 1 FROM operations WHERE final = 0 UNION ALL SELECT 1 FROM deployments WHERE serving = 1"
+            " UNION ALL SELECT 1 FROM approvals WHERE state = 'granted' AND body LIKE '%\"run_requested\":true%' LIMIT 1",
+        )
+        or glance(
+            place,
             "SELECT 1 WHERE EXISTS (SELECT 1 FROM alert_rules WHERE deleted_at IS NULL) OR EXISTS (SELECT 1 FROM alert_groups)"
             " OR EXISTS (SELECT 1 FROM outbox WHERE final = 0)"
-            " OR EXISTS (SELECT 1 FROM alerts WHERE state = 'firing' AND ends_at IS NOT NULL)"
-        ).fetchall()
-    except sqlite3.OperationalError:
-        return []
+            " OR EXISTS (SELECT 1 FROM alerts WHERE state = 'firing' AND ends_at IS NOT NULL)",
+        )
+        or glance(place, "SELECT 1 WHERE EXISTS (SELECT 1 FROM tasks WHERE state = 'running' OR post_due_at IS NOT NULL)")
+    )
 
 
 def refuse_other_ground(held: Claim, claim: Claim) -> None:

@@ -288,8 +288,15 @@ class Ledger:
             return Denied(call, judged.caller, asked, judged.verdict)
         if not asked.joined:
             approvals.insert(tx, asked.approval, plan)
+            if rules.approval_terms.tell:
+                self._tell(tx, asked.approval, plan, rules.approval_terms.tell, at)
         problem = judged.verdict.decisive.problem or Problem(code=Code.needs_approval, message=judged.verdict.decisive.reason)
         return Asked(asked.approval, problem)
+
+    def _tell(self, tx: Transaction, approval: Approval, plan: Plan, channel: str, at: datetime) -> None:
+        from ops_mcp.store.approval_notices import tell_request  # start-up has a bar, and few calls ask
+
+        tell_request(tx, approval, plan, channel=channel, at=at)
 
     def _begin(self, tx: Transaction, call: Call, judged: "_Judged", plan: Plan, ids: NewIds, at: datetime) -> Begun:
         deployment = ids.deployment if plan.work is not None else None
@@ -301,7 +308,7 @@ class Ledger:
             reservations.move_to(tx, call.id, ids.operation)
             self._guard.began(tx, call, deployment, at)
         else:
-            applied = commitment.apply_writes(tx, plan, at=at)
+            applied = commitment.apply_writes(tx, plan, call=call.id, at=at)
         target = deployment or plan.target
         idempotency.bind(
             tx, budget_name(judged.caller), call,

@@ -142,14 +142,14 @@ async def halted(database: Database, operation: Operation) -> Halted:
     """The same look without a transaction, for the ticks between steps; it does not look at freezes, which no longer matter."""
     rows = await database.fetch(
         "SELECT EXISTS (SELECT 1 FROM agents WHERE name = ? AND killed = 1) OR EXISTS (SELECT 1 FROM facts WHERE name = ?),"
-        " COALESCE((SELECT json_extract(body, '$.cancel_requested') FROM deployments WHERE id = ?), 0),"
+        " (SELECT json_extract(body, '$.cancel_requested') FROM deployments WHERE id = ?),"
         " EXISTS (SELECT 1 FROM operations WHERE id = ? AND final = 1)",
         operation.agent,
         EVERYONE_KILLED,
         operation.deployment,
         operation.id,
     )
-    return Halted(killed=bool(rows[0][0]), cancel_requested=bool(rows[0][1]), over=bool(rows[0][2]))
+    return Halted(killed=bool(rows[0][0]), cancel_requested=rows[0][1] in {1, "true"}, over=bool(rows[0][2]))
 
 
 def lock(tx: Transaction, deployment: Deployment, *, at: datetime, undoes: bool = False) -> str | None:

@@ -1,21 +1,29 @@
 """The outbox: notices stored in the transaction of what they tell of, and delivered from here, in order within each thread.
 
 A notice is claimed before it is sent and settled after it. A claim that was left behind says that nobody knows whether it was
-sent: it goes again only where the channel tells repeats apart by the notice's id, else it is final as `unknown`, and said.
+sent: it goes again only where the channel tells repeats apart by the notice's id, or can be asked and has not got it; else it is
+final as `unknown`, and said.
 """
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
+from ops_mcp.domain.notices import OFFERS
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.errors import Problem
+from ops_mcp.governance.pacing import Waiting, summed
 from ops_mcp.governance.redaction import Redactor
 from ops_mcp.observing import Notice
+from ops_mcp.store import digests
 from ops_mcp.store.database import Database, Row, Transaction
-from ops_mcp.values import JsonObject, canonical, sayable, text_digest
+from ops_mcp.values import Json, JsonObject, canonical, sayable, text_digest
 
 KEEP_DELIVERED, KEEP_OTHERS = timedelta(days=7), timedelta(days=90)
+KEEP_THREADS = timedelta(days=400)
+"""Nobody answers to a message that is older."""
+MOST_QUEUED = 2_000
 MOST_BODY_BYTES = 262_144
 LONGEST_THREAD, LONGEST_TITLE, LONGEST_TEXT, LONGEST_TROUBLE, LONGEST_OUTSIDE = 400, 500, 20_000, 500, 200
 
@@ -41,6 +49,7 @@ class Posted(NamedTuple):
     trouble: str = ""
     outside: str = ""
     settled_at: datetime | None = None
+    doubts: int = 0
 
 
 def enqueue(tx: Transaction, notice: Notice, *, at: datetime, redactor: Redactor | None = None) -> bool:
@@ -101,6 +110,14 @@ class Again(NamedTuple):
     whole_channel: bool = False
 
 
+class Doubted(NamedTuple):
+    """It may have arrived. At `due_at` the channel is asked for it; only what is certainly not there is sent again."""
+
+    due_at: datetime
+    trouble: str
+    whole_channel: bool = False
+
+
 class GivenUp(NamedTuple):
     """It is not tried again: `dead` where the channel refused it or too often failed, `unknown` where it may have arrived."""
 
@@ -108,7 +125,7 @@ class GivenUp(NamedTuple):
     problem: Problem
 
 
-Came = Delivered | Again | GivenUp
+Came = Delivered | Again | Doubted | GivenUp
 """What came of one sending."""
 
 
@@ -121,8 +138,8 @@ async def is_due(database: Database, channel: str, at: datetime) -> bool:
     """Whether there is something for `claim`: a notice whose time has come, or a claim that was left behind."""
     moment = _text(at)
     rows = await database.fetch(
-        f"SELECT 1 FROM outbox WHERE position IN ({_FIRST}) AND (state = 'claimed' OR ((attempts = 0 OR due_at <= ?)"
-        " AND NOT EXISTS (SELECT 1 FROM outbox_pauses WHERE channel = ? AND until > ?))) LIMIT 1",
+        f"SELECT 1 FROM outbox WHERE position IN ({_FIRST}) AND digest = '' AND (state = 'claimed' OR"
+        " ((attempts = 0 OR due_at <= ?) AND NOT EXISTS (SELECT 1 FROM outbox_pauses WHERE channel = ? AND until > ?))) LIMIT 1",
         channel, moment, channel, moment,
     )  # fmt: skip
     return bool(rows)
@@ -134,16 +151,66 @@ async def open_channels(database: Database) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
-def claim(tx: Transaction, channel: str, *, fence: int, at: datetime, most: int) -> tuple[Posted, ...]:
-    """Take the first notice of each thread whose time has come, unless the channel pauses. Each claim counts as an attempt."""
+async def queue(database: Database, channel: str) -> tuple[Waiting, ...]:
+    """A channel's open notices in their order, for the decision what of them is sent now; of very many, the oldest."""
+    rows = await database.fetch(
+        "SELECT position, thread, body, enqueued_at, attempts, digest, state FROM outbox WHERE final = 0 AND channel = ?"
+        " ORDER BY position LIMIT ?",
+        channel, MOST_QUEUED,
+    )  # fmt: skip
+    return tuple(map(_waiting, rows))
+
+
+def _waiting(row: Row) -> Waiting:
+    position, thread, body, enqueued_at, attempts, digest, state = row
+    notice = Notice.model_validate_json(body)
+    return Waiting(
+        position=position,
+        thread=thread,
+        severity=notice.severity,
+        since=datetime.fromisoformat(enqueued_at),
+        tried=attempts > 0 or bool(digest) or state != State.waiting or digests.is_one(notice.id),
+        asks=bool(notice.replaces) or any(button.action not in OFFERS for button in notice.buttons),
+    )
+
+
+def summarise(tx: Transaction, channel: str, positions: Sequence[int], *, quiet: bool, at: datetime) -> int | None:
+    """Put one notice in the place of these, and have them wait for it; its position. None where none of them waits any more."""
+    members: list[Notice] = []
+    for position in positions:
+        rows = tx.fetch(f"{_POSTED} WHERE position = ? AND state = 'waiting' AND digest = '' AND attempts = 0", position)
+        members += [_posted(row).notice for row in rows]
+    if not members:
+        return None
+    words = summed([(one.severity, one.title) for one in members], quiet=quiet)
+    ids: list[Json] = [one.id for one in members]
+    id = digests.id_of(channel, [one.id for one in members], _text(at))
+    body: JsonObject = {"kind": "digest", "notices": ids}
+    enqueue(tx, Notice(id=id, channel=channel, thread=id, body=body, at=at, **words._asdict()), at=at)
+    for position in positions:
+        tx.execute(
+            "UPDATE outbox SET digest = ? WHERE position = ? AND state = 'waiting' AND digest = '' AND attempts = 0", id, position
+        )
+    return int(tx.fetch("SELECT position FROM outbox WHERE id = ? AND channel = ?", id, channel)[0][0])
+
+
+def claim(
+    tx: Transaction, channel: str, *, fence: int, at: datetime, most: int, among: Collection[int] | None = None
+) -> tuple[Posted, ...]:
+    """Take the first notice of each thread whose time has come, unless the channel pauses. Each claim counts as an attempt.
+
+    `among` are the positions that may be taken, where not all may be.
+    """
     paused = tx.fetch("SELECT 1 FROM outbox_pauses WHERE channel = ? AND until > ?", channel, _text(at))
     if paused:
         return ()
     rows = tx.fetch(
-        f"{_POSTED} WHERE position IN ({_FIRST}) AND state = 'waiting' AND (attempts = 0 OR due_at <= ?)"
+        f"{_POSTED} WHERE position IN ({_FIRST}) AND digest = '' AND state = 'waiting' AND (attempts = 0 OR due_at <= ?)"
         " ORDER BY position LIMIT ?",
-        channel, _text(at), most,
+        channel, _text(at), most if among is None else MOST_QUEUED,
     )  # fmt: skip
+    if among is not None:
+        rows = [row for row in rows if row[0] in among][:most]
     for row in rows:
         tx.execute(
             "UPDATE outbox SET state = 'claimed', fence = ?, attempts = attempts + 1 WHERE position = ?", fence, int(row[0])
@@ -155,21 +222,22 @@ def settle(tx: Transaction, posted: Posted, came: Came, *, fence: int, at: datet
     """Write what came of a claim; False where it is settled already, or somebody else's by now."""
     match came:
         case Delivered(outside=outside):
-            return _end(tx, posted, State.delivered, fence, at, outside=outside)
+            ended = _end(tx, posted, State.delivered, fence, at, outside=outside)
+            if ended:
+                digests.answer_to(tx, posted.notice, _sayable(outside, LONGEST_OUTSIDE), at=_text(at))
+            return ended
         case Again(due_at=due_at, trouble=trouble):
-            return (
-                tx.execute(
-                    "UPDATE outbox SET state = 'waiting', due_at = ?, trouble = ?"
-                    " WHERE position = ? AND state = 'claimed' AND fence = ?",
-                    _text(due_at), trouble[:LONGEST_TROUBLE], posted.position, fence,
-                )
-                > 0
-            )  # fmt: skip
+            return _put_back(tx, posted, fence, due_at, trouble, doubts=0)
+        case Doubted(due_at=due_at, trouble=trouble):
+            return _put_back(tx, posted, fence, due_at, trouble, doubts=posted.doubts + 1)
         case GivenUp(state=state, problem=problem):
             ended = _end(tx, posted, state, fence, at, trouble=_told(problem))
             if ended:
+                digests.give_up(tx, posted.notice.id, state, _told(problem), at=_text(at))
                 tx.record(_record(f"notice.{state}", posted, at, code=problem.code.value, reason=_told(problem)))
             return ended
+        case _:
+            assert_never(came)
 
 
 def pause(tx: Transaction, channel: str, until: datetime) -> None:
@@ -198,7 +266,8 @@ def repeat(tx: Transaction, id: str, *, by: str, at: datetime) -> int:
     rows = tx.fetch(f"{_POSTED} WHERE id = ? AND state IN ('dead', 'unknown') ORDER BY position", id)
     for posted in map(_posted, rows):
         tx.execute(
-            "UPDATE outbox SET state = 'waiting', final = 0, attempts = 0, due_at = ?, settled_at = NULL WHERE position = ?",
+            "UPDATE outbox SET state = 'waiting', final = 0, attempts = 0, doubts = 0, digest = '', due_at = ?, settled_at = NULL"
+            " WHERE position = ?",
             _text(at), posted.position,
         )  # fmt: skip
         tx.record(_record("notice.repeated", posted, at, caller=by))
@@ -225,6 +294,7 @@ async def named(database: Database, id: str) -> tuple[Posted, ...]:
 
 def forget_before(tx: Transaction, at: datetime) -> int:
     """Drop what was settled long ago; how many. From then on their ids are free again."""
+    digests.forget_threads(tx, _text(at - KEEP_THREADS))
     return tx.execute(
         "DELETE FROM outbox WHERE final = 1 AND ((state = 'delivered' AND settled_at < ?)"
         " OR (state IN ('dead', 'unknown') AND settled_at < ?))",
@@ -245,6 +315,17 @@ def _end(
     )  # fmt: skip
 
 
+def _put_back(tx: Transaction, posted: Posted, fence: int, due_at: datetime, trouble: str, *, doubts: int) -> bool:
+    return (
+        tx.execute(
+            "UPDATE outbox SET state = 'waiting', due_at = ?, trouble = ?, doubts = ?"
+            " WHERE position = ? AND state = 'claimed' AND fence = ?",
+            _text(due_at), trouble[:LONGEST_TROUBLE], doubts, posted.position, fence,
+        )
+        > 0
+    )  # fmt: skip
+
+
 def _record(
     kind: str, posted: Posted, at: datetime, *, code: str | None = None, reason: str | None = None, caller: str | None = None
 ) -> Record:
@@ -260,16 +341,18 @@ def _record(
 
 
 def _posted(row: Row) -> Posted:
-    position, body, state, due_at, attempts, trouble, outside, settled_at = row
+    position, body, state, due_at, attempts, trouble, outside, settled_at, doubts, parent = row
+    notice = Notice.model_validate_json(body)
     return Posted(
         position=position,
-        notice=Notice.model_validate_json(body),
+        notice=notice if notice.parent or not parent else notice.evolve(parent=parent),
         state=State(state),
         attempts=attempts,
         due_at=datetime.fromisoformat(due_at),
         trouble=trouble,
         outside=outside,
         settled_at=datetime.fromisoformat(settled_at) if settled_at else None,
+        doubts=doubts,
     )
 
 
@@ -293,7 +376,10 @@ def _sayable(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-_POSTED = "SELECT position, body, state, due_at, attempts, trouble, outside, settled_at FROM outbox"
+_POSTED = (
+    "SELECT position, body, state, due_at, attempts, trouble, outside, settled_at, doubts,"
+    " (SELECT t.outside FROM outbox_threads t WHERE t.channel = outbox.channel AND t.thread = outbox.thread) FROM outbox"
+)
 _FIRST = "SELECT MIN(position) FROM outbox WHERE final = 0 AND channel = ? GROUP BY thread"
 """The first open notice of each thread of a channel: only that may be sent."""
 

@@ -73,6 +73,12 @@ def operator_named(t: Transaction, name: str) -> Operator | None:
     return next((_operator(row) for row in t.fetch(f"{_OPERATOR} WHERE name = ?", name)), None)
 
 
+def operator_of_slack_id(t: Transaction, slack_id: str) -> str | None:
+    """Whose id in Slack it is, of those who are not revoked."""
+    rows = t.fetch("SELECT name FROM operators WHERE slack_id = ? AND revoked_at IS NULL ORDER BY name LIMIT 1", slack_id)
+    return str(rows[0][0]) if rows else None
+
+
 def operator_names(t: Transaction) -> tuple[str, ...]:
     """Operators that are not revoked, by name."""
     return tuple(row[0] for row in t.fetch("SELECT name FROM operators WHERE revoked_at IS NULL ORDER BY name"))
@@ -95,6 +101,27 @@ def insert_operator(t: Transaction, operator: Operator) -> None:
 
 def mark_operator_revoked(t: Transaction, name: str, at: datetime) -> None:
     t.execute("UPDATE operators SET revoked_at = ? WHERE name = ?", at.isoformat(), name)
+
+
+def keep_operator_token(t: Transaction, name: str, token_hash: str | None, *, at: datetime) -> None:
+    """Each operator has one token for reading over HTTP, or none."""
+    t.execute("DELETE FROM operator_tokens WHERE operator = ?", name)
+    if token_hash is not None:
+        t.execute(
+            "INSERT INTO operator_tokens (operator, token_hash, created_at) VALUES (?, ?, ?)", name, token_hash, at.isoformat()
+        )
+
+
+async def holder(db: Database, token: str) -> Agent | Operator | None:
+    """Whose token it is, of those who are not revoked."""
+    hashed = token_hash(token)
+    agents = await db.fetch(f"{_AGENT} WHERE token_hash = ? AND revoked = 0", hashed)
+    if agents:
+        return _agent(agents[0])
+    rows = await db.fetch(
+        f"{_OPERATOR} WHERE revoked_at IS NULL AND name IN (SELECT operator FROM operator_tokens WHERE token_hash = ?)", hashed
+    )
+    return _operator(rows[0]) if rows else None
 
 
 def agent_named(t: Transaction, name: str) -> Agent | None:

@@ -4,6 +4,7 @@ import sqlite3
 from importlib import resources
 
 from ops_mcp.errors import Unavailable
+from ops_mcp.store.seam import Connection
 
 SCHEMA_VERSION = 8
 """What this release writes. A database of a later version is refused; an earlier one is migrated with a backup beside it."""
@@ -17,12 +18,12 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
     refuse_newer(connection, version)
     if present:
         _back_up(connection, present)
-    for number, script in _migrations():
+    for number, script in migrations():
         if number > present:
             _apply(connection, number, script)
 
 
-def refuse_newer(connection: sqlite3.Connection, version: int) -> None:
+def refuse_newer(connection: Connection, version: int) -> None:
     """Raises `Unavailable` where a later release has migrated the database, also while this one had it open."""
     present = connection.execute("PRAGMA user_version").fetchone()[0]
     if present > version:
@@ -32,7 +33,8 @@ def refuse_newer(connection: sqlite3.Connection, version: int) -> None:
         )
 
 
-def _migrations() -> list[tuple[int, str]]:
+def migrations() -> list[tuple[int, str]]:
+    """Every migration with its number, in order."""
     folder = resources.files("ops_mcp.store") / "migrations"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     return [(int(f.name.split("_", 1)[0]), f.read_text(encoding="utf-8")) for f in files]

@@ -11,6 +11,7 @@ from ops_mcp.domain.calls import Call, Cost, Penalty
 from ops_mcp.domain.identity import Agent, Effect
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.domain.releases import Deployment, DeploymentState, Operation, StepName, Usage
+from ops_mcp.errors import InProgress
 from ops_mcp.governance import reputation
 from ops_mcp.governance.history import Window
 from ops_mcp.store import counters, idempotency, refusals, reservations
@@ -18,6 +19,7 @@ from ops_mcp.store.database import Transaction
 from ops_mcp.store.halts import bump_governance
 from ops_mcp.store.people import agent_named, update_agent
 from ops_mcp.store.transaction import body_of
+from ops_mcp.supervising.settings import Keep
 from ops_mcp.values import Json, JsonObject
 
 _RECONCILED = "reconciled_up_to"
@@ -42,6 +44,7 @@ class Settlement(NamedTuple):
     deployment: str | None = None
     bind_result: str | None = None
     windows: tuple[Window, ...] = ()
+    keep: Keep | None = None
 
 
 def settle(tx: Transaction, settlement: Settlement, body: bytes | None = None) -> None:
@@ -58,9 +61,21 @@ def settle(tx: Transaction, settlement: Settlement, body: bytes | None = None) -
     if kept is None:
         return
     settlement = settlement._replace(cost=kept)
+    if settlement.keep is not None:
+        from ops_mcp.store.tasks import writing  # start-up has a bar, and many processes keep no tasks
+
+        _refuse_kept(tx, settlement)
+        writing.keep(tx, settlement.keep, at=settlement.at)
     if settlement.bind_result is not None:
         idempotency.bind(tx, settlement.caller, call, operation=None, deployment=None, result=settlement.bind_result)
     tx.record(_settled(settlement))
+
+
+def _refuse_kept(tx: Transaction, settlement: Settlement) -> None:
+    """Of calls with one key that were admitted side by side, one is kept: no key was bound yet when they were."""
+    call = settlement.call
+    if call.idempotency_key is not None and idempotency.find(tx, settlement.caller, call.idempotency_key, call.at) is not None:
+        raise InProgress("A call with this key was kept while this one was under way.", hint="Repeat it: its result is known.")
 
 
 def settled_body(settlement: Settlement) -> bytes:

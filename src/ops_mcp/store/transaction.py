@@ -3,31 +3,26 @@
 import asyncio
 import contextlib
 import itertools
-import os
-import sqlite3
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from ops_mcp.domain.outcomes import Record
 from ops_mcp.store.chain import Head, Signer, chained, signed_head
-from ops_mcp.store.schema import SCHEMA_VERSION, refuse_newer
+from ops_mcp.store.seam import Connection, Row, SqlValue
 from ops_mcp.values import canonical, sayable
 
-SqlValue: TypeAlias = int | float | str | bytes | None
-Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
 
 _CONNECTIONS = itertools.count()
 
-_BUSY_PAUSE_SECONDS, _AGAIN_SECONDS = 0.002, 0.1
-_FOLD_AT_PAGES = 1000
+_AGAIN_SECONDS = 0.1
 
 LEDGER_ROWS = 300
-"""Most ledger rows in one INSERT; SQLite takes 32,766 parameters."""
+"""Most ledger rows in one INSERT; both databases take more than 32,000 parameters."""
 
 
 class Transaction:
@@ -39,7 +34,7 @@ class Transaction:
 
     __slots__ = ("_connection", "_head", "_held", "_rows", "memory", "undone", "wrote")
 
-    def __init__(self, connection: sqlite3.Connection, head: Head, undone: int, memory: dict[str, Any]) -> None:
+    def __init__(self, connection: Connection, head: Head, undone: int, memory: dict[str, Any]) -> None:
         self._connection = connection
         self.undone = undone
         """How many transactions of this process were undone so far: what was remembered across one may never have been true."""
@@ -136,18 +131,18 @@ AnyWork: TypeAlias = Work[Any]
 
 
 class _Known(NamedTuple):
-    """What this connection knows of the file since its last commit. SQLite's `data_version` moves when anybody else commits;
-    while it stands still inside our own transaction, nothing that we remember can have changed."""
+    """What this connection knows of the database since its last commit. `version` moves when anybody else commits; while it
+    stands still inside our own transaction, nothing that we remember can have changed."""
 
-    data_version: int
+    version: int
     head: Head
     memory: dict[str, Any]
 
 
-class Writing:
+class Writing(ABC):
     """One connection's batches. A batch is one transaction; what a unit raises undoes that unit alone."""
 
-    def __init__(self, connection: sqlite3.Connection, signer: Signer) -> None:
+    def __init__(self, connection: Connection, signer: Signer) -> None:
         self.connection = connection
         self._signer = signer
         # Unlike that of any connection before: one that failed at its COMMIT takes back what was remembered across it, too.
@@ -156,31 +151,30 @@ class Writing:
         self._after: _Known | None = None
         self._wrote = False
         self._durable = True
-        self._log: int | None = None
+        self._signed: Head | None = None
         self.state = time.monotonic_ns()
         """Another number whenever readers may find something else, also when the connection was opened anew. While a batch is
         judged it is that of what readers find until then."""
 
+    @abstractmethod
     def begin(self, *, seconds: float, durable: bool = True) -> None:
-        """Begin the batch's transaction, waiting that long for somebody who writes past the advisory lock, as a person may.
+        """Begin the batch's transaction, waiting that long for somebody who writes past our turn, as a person may.
 
-        One that is not `durable` at its commit is left to the kernel's cache; whoever commits sees to the rest, and to the log
-        being folded into the file by another. Raises `sqlite3.OperationalError` when the time is over; nothing has changed then.
+        One that is not `durable` at its commit is left to the kernel's cache; whoever commits sees to the rest. Raises what
+        `is_the_databases` knows when the time is over; nothing has changed then.
         """
-        if durable is not self._durable:
-            self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self.connection.execute(f"PRAGMA wal_autocheckpoint = {_FOLD_AT_PAGES if durable else 0}")
-            self._durable = durable
-        until = time.monotonic() + seconds
-        while True:
-            try:
-                self.connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() >= until:
-                    raise
-                time.sleep(_BUSY_PAUSE_SECONDS)
-            else:
-                return
+
+    @abstractmethod
+    def version(self) -> int:
+        """Another number when anybody else has committed since. Asked once, right after the transaction began."""
+
+    @abstractmethod
+    def refuse_other_schema(self) -> None:
+        """Raises `Unavailable` where this release must not write. Asked when somebody else has committed."""
+
+    @abstractmethod
+    def is_the_databases(self, error: Exception) -> bool:
+        """Whether the database is what failed, and not what one unit asked of it."""
 
     def judge(self, batch: Sequence[AnyWork]) -> None:
         """Run every unit that its caller has not abandoned; nothing is durable before `commit`. When one fails, all run again,
@@ -200,27 +194,21 @@ class Writing:
     def commit(self) -> None:
         """Make what was judged durable."""
         try:
-            self.connection.execute("COMMIT")
+            self._commit()
             self._known, self._after = self._after, None
             self.state, self._wrote = self.state + self._wrote, False
         except BaseException:
             self._give_up()
             raise
 
-    def log_file(self, path: Path) -> int:
-        """The write-ahead log, opened to be made durable. Raises `OSError`."""
-        if self._log is None:
-            self._log = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-        return self._log
-
     def close(self) -> None:
         self.connection.close()
-        if self._log is not None:
-            os.close(self._log)
-            self._log = None
+
+    def _commit(self) -> None:
+        self.connection.execute("COMMIT")
 
     def _give_up(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(Exception):  # what keeps it from being undone is why it is given up
             self._undo()
 
     def _undo(self) -> None:
@@ -230,13 +218,13 @@ class Writing:
 
     def _begin(self) -> _Known:
         """What is known at the start of a transaction: all that was, or what must be read again because others wrote."""
-        known, self._known = self._known, None
-        data_version: int = self.connection.execute("PRAGMA data_version").fetchone()[0]
-        if known is not None and known.data_version == data_version:
+        known, self._known, self._signed = self._known, None, None
+        version = self.version()
+        if known is not None and known.version == version:
             return known
         self.state += 1
-        refuse_newer(self.connection, SCHEMA_VERSION)
-        return _Known(data_version, _read_head(self.connection), {})
+        self.refuse_other_schema()
+        return _Known(version, _read_head(self.connection), {})
 
     def _run_together(self, batch: Sequence[AnyWork]) -> _Known | None:
         """What is known after the batch, or None where a unit failed."""
@@ -246,13 +234,13 @@ class Writing:
             try:
                 work.finish(work.unit(transaction), None)
             except Exception as error:  # whatever it is, the unit is run again alone, then it goes to its caller
-                if _is_the_files(error):
+                if self.is_the_databases(error):
                     raise
                 return None
         try:
             transaction.write_held()
         except Exception as error:  # what one unit held back cannot be written; run apart, it is that unit's own error
-            if _is_the_files(error):
+            if self.is_the_databases(error):
                 raise
             return None
         self._sign(known.head, transaction.head)
@@ -269,7 +257,7 @@ class Writing:
                 value = work.unit(transaction)
                 transaction.write_held()
             except Exception as error:  # a unit's own error belongs to its caller, and must not take others along
-                if _is_the_files(error):
+                if self.is_the_databases(error):
                     raise
                 self._undone += 1
                 self.connection.execute("ROLLBACK TO unit")
@@ -288,6 +276,7 @@ class Writing:
             "INSERT INTO ledger_heads (id, hash, key, signature) VALUES (?, ?, ?, ?)",
             (signed.number, signed.hash, signed.key, signed.signature),
         )
+        self._signed = head
 
 
 def body_of(record: Record) -> bytes:
@@ -299,15 +288,13 @@ def body_of(record: Record) -> bytes:
         return canonical(sayable(body))
 
 
-def _is_the_files(error: Exception) -> bool:
-    """Whether the file is what failed: locked, full, read-only, or (a plain `DatabaseError`) corrupt."""
-    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
-
-
-def _read_head(connection: sqlite3.Connection) -> Head:
+def _read_head(connection: Connection) -> Head:
     row = connection.execute("SELECT id, hash FROM ledger ORDER BY id DESC LIMIT 1").fetchone()
     if row is None:
         row = connection.execute(
             "SELECT last_id, json_extract(body, '$.last_hash') FROM ledger_stubs ORDER BY last_id DESC LIMIT 1"
         ).fetchone()
     return Head(*row) if row else Head.genesis()
+
+
+__all__ = ["AnyWork", "Row", "SqlValue", "Transaction", "Work", "Writing", "body_of"]

@@ -1,7 +1,10 @@
 """The operator's settings of supervision: tasks, where they are told, and when people are left alone."""
 
+from typing import NamedTuple
+
 from pydantic import Field
 
+from ops_mcp.domain.tasks import Report
 from ops_mcp.values import Value
 
 
@@ -16,6 +19,18 @@ class SuperviseTerms(Value):
     stalled_intervals: int = Field(default=3, ge=1, le=100)
     token_limit: int = Field(default=200_000, ge=1_000, le=100_000_000)
     keep_days: int = Field(default=90, ge=1, le=3650)
+
+
+class Keep(NamedTuple):
+    """A report to be kept, and the terms that hold for it."""
+
+    report: Report
+    terms: SuperviseTerms
+
+    @property
+    def needs_worker(self) -> bool:
+        """Whether somebody has to be there to tell people now. What may wait is left to the worker that an open task keeps."""
+        return bool(self.terms.channel) and (self.report.opens or self.report.force or self.report.status.is_urgent)
 
 
 class SlackTerms(Value):

@@ -85,6 +85,14 @@ def begin_silence(
     return silence
 
 
+def take_in_hand(tx: Transaction, id: str, *, by: str, at: datetime) -> Life:
+    """An operator's acknowledgement, until the alert ends. Raises `NotFound`, or `Conflict` for one that does not fire."""
+    known = lives.life_in(tx, id)
+    life = _firing(tx, id, known.alert.environment if known else "")
+    _acknowledge(tx, life, AcknowledgeAlert(alert=id), by=by, at=at)
+    return life
+
+
 def _acknowledge(tx: Transaction, life: Life, write: AcknowledgeAlert, *, by: str, at: datetime) -> Written:
     until = at + timedelta(seconds=write.seconds) if write.seconds is not None else None
     taken = acknowledged(life.alert, by=by, at=at, until=until, known=life.acknowledgement)

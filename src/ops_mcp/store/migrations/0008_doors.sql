@@ -12,3 +12,9 @@ CREATE TABLE door_sessions (
     expires_at TEXT NOT NULL,
     body TEXT NOT NULL
 );
+-- One token an operator, for reading over HTTP only. It is no credential of the MCP door and signs nothing.
+CREATE TABLE operator_tokens (
+    operator TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL UNIQUE,
+    created_at TEXT NOT NULL
+);

@@ -1,0 +1,7 @@
+"""The tests of tests/alerts/test_rounds.py once more, with a PostgreSQL."""
+
+import pytest
+
+from tests.alerts.test_rounds import *  # noqa: F403
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]

@@ -1,0 +1,7 @@
+"""The tests of tests/store/test_operations.py once more, with a PostgreSQL."""
+
+import pytest
+
+from tests.store.test_operations import *  # noqa: F403
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]

@@ -39,7 +39,7 @@ test-docker: $(VENV)/.ready
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m docker
 
 test-postgres: $(VENV)/.ready
-	$(RUN) -m pytest -q -m postgres
+	$(RUN) -m pytest -q -n 2 --dist worksteal -m postgres
 
 test-clients: $(VENV)/.ready
 	$(RUN) -m pytest -q -m "clients or browser"

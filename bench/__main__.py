@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import (
     alert_rules,
+    checkpoints,
     definitions,
     disk,
     ledger_size,
@@ -26,7 +27,7 @@ from sandbox.world import free_port
 RESULTS = Path(__file__).with_name("results.json")
 # In this order: `ledger_size` makes the million records that `verification` reads, so both share the last house.
 NAMES = (
-    "disk", "definitions", "overhead", "startup", "paced", "writers",
+    "disk", "definitions", "overhead", "startup", "paced", "checkpoints", "writers",
     "ledger_size", "verification", "log_templates", "log_search", "alert_rules", "observed",
 )  # fmt: skip
 
@@ -42,6 +43,7 @@ async def run(names: Sequence[str]) -> list[Result]:
             "overhead": lambda: overhead.measure(home),
             "startup": lambda: startup.measure(home),
             "paced": lambda: paced.measure(home, port),
+            "checkpoints": lambda: checkpoints.measure(home, port),
             "writers": lambda: writers.measure(home),
             "ledger_size": lambda: ledger_size.measure(home),
             "verification": lambda: verification.measure(home),

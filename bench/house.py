@@ -69,7 +69,7 @@ def _configure(world: World, port: int) -> None:
     limits = {f"{currency}_per_{span}": PLENTY for currency in ("calls", "tokens", "usd_micros") for span in ("hour", "day")}
     settings = {
         "budgets": dict.fromkeys(("read", "work", "recovery", "anonymous", "everyone"), limits),
-        "rates": {effect: {"per_minute": float(PLENTY), "burst": PLENTY} for effect in ("read", "change")},
+        "rates": {effect: {"per_minute": float(PLENTY), "burst": PLENTY} for effect in ("read", "record", "change")},
         "http": {"port": port},
         "worker": "external",
         "guard": {"enabled": False},  # a machine that is being measured is loaded

@@ -1,6 +1,5 @@
 """Tasks as they are stored: whole or not at all, with what people are told of them, and for as long as an operator keeps them."""
 
-import sqlite3
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,7 +57,7 @@ async def test_a_checkpoint_of_no_task_is_not_kept_by_the_call_nor_by_the_databa
     def orphan(tx: Transaction) -> None:
         tx.execute("INSERT INTO checkpoints (task, number, at, body) VALUES ('task_none', 1, '', '{}')")
 
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(Exception, match="(?i)constraint"):
         await home.database.write(orphan)
     assert await home.count("checkpoints") == 0
 
@@ -66,7 +65,7 @@ async def test_a_checkpoint_of_no_task_is_not_kept_by_the_call_nor_by_the_databa
 async def test_the_database_itself_takes_no_progress_beyond_100(home: House) -> None:
     # S2-43
     await opened(home)
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(Exception, match="(?i)constraint"):
         await home.database.write(lambda tx: tx.execute("UPDATE tasks SET progress = 450"))
 
 

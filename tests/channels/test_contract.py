@@ -1,7 +1,7 @@
 """What every channel must do, whatever is at its other end: the same tests for all, looked at from the other end."""
 
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from ops_mcp.errors import OpsError
 from ops_mcp.observing import Ready, Reconciles, Way
 from ops_mcp.operations.deliver import SEND_SECONDS
 from ops_mcp.values import Secret
-from sandbox.slack.world import Fault, Workspace
+from sandbox.slack.world import WEBHOOK, Fault, Workspace
 from tests.channels.mailing import PASSWORD, TOKEN, USER, mailtrap, postbox
 from tests.channels.receiving import KEY, notice, receiver
 from tests.operations.test_deliver_faults import served
@@ -78,7 +78,11 @@ def of_smtp(directory: Path, stack: ExitStack) -> Stage:
 def of_slack(_directory: Path, stack: ExitStack) -> Stage:
     workspace = Workspace(now=datetime.now(UTC).timestamp())
     table = {"kind": "slack", "token": "bot", "channel": "C0000SUPER", "api": stack.enter_context(served(workspace))}
-    faults = {"limits": Fault(429, retry_after=7), "loses": Fault(500, after_effect=True)}
+    faults = {
+        "refuses": Fault(200, said="invalid_blocks"),
+        "limits": Fault(429, retry_after=7),
+        "loses": Fault(500, after_effect=True),
+    }
 
     def came() -> list[str]:
         return [m["metadata"]["event_payload"]["notice"] for m in workspace.channels["C0000SUPER"].messages]
@@ -88,7 +92,41 @@ def of_slack(_directory: Path, stack: ExitStack) -> Stage:
     )
 
 
-STAGES = {"file": of_file, "webhook": of_webhook, "mailtrap": of_mailtrap, "smtp": of_smtp, "slack": of_slack}
+def of_slack_webhook(_directory: Path, stack: ExitStack) -> Stage:
+    workspace = Workspace()
+    url = stack.enter_context(served(workspace)).removesuffix("/api/") + WEBHOOK
+    stack.enter_context(secret("hook", url))
+    faults = {
+        "refuses": Fault(400, said="invalid_payload"),
+        "limits": Fault(429, retry_after=7),
+        "loses": Fault(500, after_effect=True),
+    }
+
+    def came() -> list[str]:
+        return ["ntc_1" for _ in workspace.channels["C0000SUPER"].messages]  # a webhook's messages carry no id
+
+    fail = {what: lambda fault=fault: workspace.fail("webhook", fault) for what, fault in faults.items()}
+    return Stage({"kind": "slack_webhook", "url": "hook"}, came, fail)
+
+
+@contextmanager
+def secret(name: str, value: str) -> Generator[None]:
+    """A secret that is known for as long as its stage stands."""
+    SECRETS[name] = value
+    try:
+        yield
+    finally:
+        del SECRETS[name]
+
+
+STAGES = {
+    "file": of_file,
+    "webhook": of_webhook,
+    "mailtrap": of_mailtrap,
+    "smtp": of_smtp,
+    "slack": of_slack,
+    "slack_webhook": of_slack_webhook,
+}
 
 
 @pytest.fixture(params=STAGES)

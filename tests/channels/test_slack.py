@@ -101,15 +101,37 @@ async def test_a_bot_that_was_not_invited_is_told_to_be() -> None:
     with slack(world) as served:
         with pytest.raises(OpsError) as refused:
             await served.way(channel="C0PRIVATE1").channel.send(a_notice())
-        assert refused.value.code is Code.not_permitted
+        assert refused.value.code is Code.not_found, "Slack does not own up to a private channel"
         assert "/invite" in refused.value.problem.hint
         with pytest.raises(OpsError) as unseen:
             await served.way(channel="#secret").channel.send(a_notice())
         assert unseen.value.code is Code.not_found
 
 
+async def test_a_public_channel_without_the_bot_says_to_invite_it() -> None:
+    free = Channel("C0000FREE", "free", members=set())
+    with slack(Workspace(scopes=("chat:write",), channels={free.id: free})) as served:
+        with pytest.raises(OpsError) as refused:
+            await served.way(channel=free.id).channel.send(a_notice())
+        assert refused.value.code is Code.not_permitted
+        assert "/invite" in refused.value.problem.hint
+        assert free.messages == []
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_an_answer_that_breaks_off_is_in_doubt_and_looked_for(taken: bool) -> None:
+    with slack() as served:
+        channel = served.way().channel
+        assert isinstance(channel, Reconciles)
+        served.world.fail("chat.postMessage", Fault(cut=True, after_effect=taken))
+        with pytest.raises(OpsError) as lost:
+            await channel.send(a_notice())
+        assert not lost.value.may_be_retried
+        assert bool(await channel.find(a_notice())) is taken
+
+
 async def test_a_missing_scope_is_named() -> None:
-    with slack(Workspace(scopes=("channels:read",))) as served:
+    with slack(Workspace(scopes=("channels:read", "groups:read"))) as served:
         with pytest.raises(OpsError) as refused:
             await served.way().channel.send(a_notice())
         assert "chat:write" in refused.value.problem.message

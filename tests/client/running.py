@@ -2,11 +2,12 @@
 
 import json
 import os
-import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -54,8 +55,8 @@ class Installation:
     port: int
     interval: float = 30
     token: str = ""
-    server: "subprocess.Popen[str] | None" = None
-    spools: list[Path] = field(default_factory=list[Path])
+    server: "subprocess.Popen[bytes] | None" = None
+    pause: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -97,22 +98,21 @@ class Installation:
     def start(self) -> None:
         """Start the server, and wait until it serves."""
         command = [sys.executable, "-m", "ops_mcp", "serve", "--port", str(self.port)]
-        self.server = subprocess.Popen(command, cwd=self.home, env=self.environ, stderr=subprocess.PIPE, text=True)
-        assert self.server.stderr is not None
-        said: list[str] = []
-        for line in self.server.stderr:
-            said.append(line)
-            if re.search(r"Serving MCP at", line):
-                return
-        raise AssertionError("".join(said))
+        log = self.home / "server.log"
+        with log.open("a", encoding="utf-8") as said:
+            before = said.tell()
+            self.server = subprocess.Popen(command, cwd=self.home, env=self.environ, stderr=said, stdout=said)
+        ends = time.monotonic() + 40
+        while "Serving MCP at" not in log.read_text(encoding="utf-8")[before:]:
+            assert self.server.poll() is None, log.read_text(encoding="utf-8")
+            assert time.monotonic() < ends
+            self.pause.wait(0.05)
 
     def kill(self) -> None:
         """As the kernel does it: nothing is finished, nothing is said."""
         if self.server is not None:
             self.server.send_signal(signal.SIGKILL)
             self.server.wait(10)
-            if self.server.stderr is not None:
-                self.server.stderr.close()
             self.server = None
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:

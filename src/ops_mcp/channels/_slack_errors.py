@@ -16,9 +16,9 @@ from ops_mcp.errors import (
 )
 
 _USUAL_WAIT = 30.0
-_TOO_LONG = frozenset({"msg_too_long", "msg_blocks_too_long", "invalid_blocks", "invalid_attachments", "no_text"})
+_UNFIT = frozenset({"msg_too_long", "msg_blocks_too_long", "invalid_blocks", "invalid_attachments", "no_text", "invalid_payload"})
 _TOKEN = frozenset({"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "org_login_required"})
-_ABSENT = frozenset({"channel_not_found", "is_archived", "message_not_found", "thread_not_found", "cant_update_message"})
+_ABSENT = frozenset({"is_archived", "message_not_found", "thread_not_found", "cant_update_message"})
 _PASSING = frozenset({"fatal_error", "internal_error", "service_unavailable", "request_timeout", "team_added_to_org"})
 
 
@@ -50,9 +50,12 @@ def _refusal(word: str, needed: str, status: int) -> OpsError:
     """A word that says that the message was certainly not taken."""
     if word in _TOKEN:
         return Unauthenticated(f"Slack refuses the bot token ({word}).", hint="Set it again: ops-mcp secret set NAME")
+    if word == "channel_not_found":
+        hint = "Check the channel in config.toml. A private one is not seen before somebody there types: /invite @the-bot"
+        return NotFound(f"Slack answers {word}.", hint=hint)
     if word in _ABSENT:
         return NotFound(f"Slack answers {word}.", hint="Check the channel in config.toml.")
-    if word in _TOO_LONG:
+    if word in _UNFIT:
         return InvalidArguments(f"Slack does not take this message ({word}).")
     match word:
         case "not_in_channel":

@@ -15,7 +15,7 @@ from ops_mcp.channels._parsing import parsed
 from ops_mcp.channels._slack_blocks import LONGEST_SECTION, cut, cut_escaped, message_of, notice_in
 from ops_mcp.channels._slack_errors import translated
 from ops_mcp.domain.notices import FIRST
-from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound, ProviderError
+from ops_mcp.errors import InvalidArguments, NotConfigured, NotFound, NotPermitted, ProviderError
 from ops_mcp.observing import Notice, Way
 from ops_mcp.ports import Clock, ReadSecret
 from ops_mcp.values import JsonObject, Value
@@ -65,6 +65,16 @@ class SlackTerms(Value):
 def connect(name: str, table: JsonObject, *, secret: ReadSecret, clock: Clock) -> Way:
     """The channel. Nothing is connected, and no secret read, before the first notice."""
     return Way(SlackChannel(parsed(SlackTerms, name, table), secret, clock), at_once=1, gap_seconds=GAP_SECONDS)
+
+
+class Standing(Value):
+    """How the bot stands in its channel, as Slack says. `scopes` None: Slack did not tell them. `member` and `private` None: it
+    did not tell that."""
+
+    scopes: frozenset[str] | None = None
+    channel: str = ""
+    member: bool | None = None
+    private: bool | None = None
 
 
 class SlackChannel:
@@ -123,6 +133,19 @@ class SlackChannel:
         channel = await self._resolved()
         return f"slack: {who.get('user')} of {who.get('team')} posts to {self.terms.channel} ({channel})."
 
+    async def standing(self) -> Standing:
+        """For the doctor: what the token may do, and whether the bot is in the channel. What Slack does not tell is left out."""
+        answer = await self._answered("auth.test", {})
+        headers = cast(Mapping[str, str], answer.headers)
+        told = next((value for name, value in headers.items() if name.lower() == "x-oauth-scopes"), None)
+        scopes = None if told is None else frozenset(scope.strip() for scope in told.split(",") if scope.strip())
+        try:
+            channel = await self._resolved()
+            info: Any = (await self._asked("conversations.info", {"channel": channel})).get("channel") or {}
+        except (NotFound, NotPermitted):
+            return Standing(scopes=scopes, channel=self._channel_id)
+        return Standing(scopes=scopes, channel=channel, member=bool(info.get("is_member")), private=bool(info.get("is_private")))
+
     async def _resolved(self) -> str:
         """The channel's id; a name is looked up once. Raises `NotFound` for one that the bot does not see."""
         if self._channel_id:
@@ -155,7 +178,12 @@ class SlackChannel:
         raise ProviderError(f"Slack's {method} has too many pages to find anything in.")
 
     async def _asked(self, method: str, arguments: JsonObject) -> Mapping[str, Any]:
+        return cast(Mapping[str, Any], (await self._answered(method, arguments)).data)
+
+    async def _answered(self, method: str, arguments: JsonObject) -> Any:
         """Ask Slack in a thread of its own: its client is not asynchronous without another HTTP library."""
+        from http.client import HTTPException  # 20 ms
+
         import anyio
         import anyio.to_thread
         from slack_sdk import WebClient  # heavy, and only a worker that tells somebody needs it
@@ -170,10 +198,10 @@ class SlackChannel:
         body = {"json": arguments} if method.startswith("chat.") else {"params": arguments}
         try:
             with anyio.fail_after(REQUEST_SECONDS + 1):
-                answer = await anyio.to_thread.run_sync(partial(client.api_call, method, **body), abandon_on_cancel=True)
-        except (SlackClientError, OSError, ValueError) as error:  # our own deadline's TimeoutError is an OSError, too
+                return await anyio.to_thread.run_sync(partial(client.api_call, method, **body), abandon_on_cancel=True)
+        # Our own deadline's TimeoutError is an OSError, too; an answer that breaks off is neither that nor Slack's.
+        except (SlackClientError, OSError, ValueError, HTTPException) as error:
             raise translated(error) from error
-        return cast(Mapping[str, Any], answer.data)
 
 
 def replaced_by(notice: Notice) -> str | None:

@@ -75,7 +75,7 @@ class SlackWebhookChannel:
     async def ready(self) -> str:
         """Its address is one of Slack's. Nothing is sent."""
         self._address()
-        return "slack webhook: no threads, no buttons, no updates (kind = slack has them); whether it answers is not asked."
+        return "slack_webhook: no threads, no buttons, no updates (kind = slack has them); whether it answers is not asked."
 
     def _address(self) -> str:
         url = self._secret(self._terms.url).get_secret_value().strip()

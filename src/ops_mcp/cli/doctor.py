@@ -5,7 +5,7 @@ from contextlib import closing
 
 from anyio import to_thread
 
-from ops_mcp.cli import checks_watching
+from ops_mcp.cli import checks_slack, checks_watching
 from ops_mcp.cli.app import command
 from ops_mcp.cli.checks import Finding, Patient, examine
 from ops_mcp.cli.desk import Desk
@@ -35,7 +35,8 @@ async def doctor_command(desk: Desk) -> Reply:
         lease_is_live=lease is not None and lease.is_live(desk.now()),
         operators=operators,
     )
-    return _reply((*await examine(patient), *await checks_watching.examine(config)))
+    found = (*await examine(patient), *await checks_watching.examine(config), *await checks_slack.examine(config))
+    return _reply(found)
 
 
 def _look(config: Config) -> tuple[int | None, int, str]:

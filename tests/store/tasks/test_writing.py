@@ -57,7 +57,7 @@ async def test_a_checkpoint_of_no_task_is_not_kept_by_the_call_nor_by_the_databa
     def orphan(tx: Transaction) -> None:
         tx.execute("INSERT INTO checkpoints (task, number, at, body) VALUES ('task_none', 1, '', '{}')")
 
-    with pytest.raises(Exception, match="(?i)constraint"):
+    with pytest.raises(Exception, match=r"(?i)constraint"):
         await home.database.write(orphan)
     assert await home.count("checkpoints") == 0
 
@@ -65,7 +65,7 @@ async def test_a_checkpoint_of_no_task_is_not_kept_by_the_call_nor_by_the_databa
 async def test_the_database_itself_takes_no_progress_beyond_100(home: House) -> None:
     # S2-43
     await opened(home)
-    with pytest.raises(Exception, match="(?i)constraint"):
+    with pytest.raises(Exception, match=r"(?i)constraint"):
         await home.database.write(lambda tx: tx.execute("UPDATE tasks SET progress = 450"))
 
 

@@ -347,7 +347,9 @@ histories = st.builds(
     rate=st.builds(RateState, st.floats(0, 5), st.just(60.0), st.just(5)),
     freeze=st.none() | st.just(FREEZE),
     everyone_killed=st.booleans(),
-    guard=st.builds(Loaded, st.sampled_from(GuardLevel), in_flight=st.sampled_from([0, 600])),
+    guard=st.builds(
+        Loaded, st.sampled_from(GuardLevel), in_flight=st.sampled_from([0, 600]), percent=st.none() | st.floats(0, 100)
+    ),
     approval=st.none() | st.builds(granted, tiers),
 )
 checked = settings(max_examples=100, deadline=None)

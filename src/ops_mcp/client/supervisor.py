@@ -156,6 +156,8 @@ class Supervisor:
 
     async def _apart(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` until we end it: a job that is being cancelled has yet to say so."""
+        if self._group is None:
+            return  # ended before this began
         with anyio.CancelScope(shield=True) as scope:
             self._scopes.append(scope)
             await work()

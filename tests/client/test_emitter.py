@@ -1,6 +1,7 @@
 """Checkpoints from a program without an event loop: sent by a thread, kept on disk, and never in the job's way."""
 
 import logging
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from ops_mcp.client import Supervisor, SyncCheckpointEmitter
 from tests.client.book import Office, office
+from tests.client.test_tasks import all_sent
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +24,16 @@ def job(there: Office, *, fails: bool = False) -> None:
             raise ValueError("no rows")
 
 
+def threads() -> list[str]:
+    """The names of the threads that still send."""
+    return [thread.name for thread in threading.enumerate() if thread.name == "ops-mcp-checkpoints"]
+
+
 async def test_what_is_emitted_arrives_in_order_and_the_first_opens_the_task(tmp_path: Path) -> None:
     there = office(tmp_path)
     async with there.open():
         await anyio.to_thread.run_sync(job, there)
+        await all_sent(there)
     assert there.book.said == [("working", "one"), ("checkpoint", "two"), ("complete", "Completed")]
     assert [one.get("name") for one in there.book.stored] == ["Count", None, None]
     assert there.book.stored[0]["about"] == {"kind": "analyze"}
@@ -36,6 +44,7 @@ async def test_an_exception_is_told_as_an_error_and_goes_on(tmp_path: Path) -> N
     async with there.open():
         with pytest.raises(ValueError, match="no rows"):
             await anyio.to_thread.run_sync(partial(job, there, fails=True))
+        await all_sent(there)
     assert there.book.said[-1] == ("error", "Failed")
     assert there.book.stored[-1]["error"] == "ValueError: no rows"
 
@@ -44,8 +53,9 @@ async def test_without_a_server_the_program_runs_and_its_lines_are_sent_later(tm
     there = office(tmp_path)
     await anyio.to_thread.run_sync(job, there)
     assert there.book.said == []
-    async with there.open(), Supervisor(there.reach) as ours:
-        await ours.flush(20)
+    assert threads() == []
+    async with there.open():
+        await all_sent(there)
     assert [action for _, action in there.book.said] == ["one", "two", "Completed"]
 
 
@@ -59,6 +69,7 @@ async def test_a_task_that_was_handed_down_is_reported_on_and_goes_on(tmp_path: 
     async with there.open(), Supervisor(there.reach, patience=20) as ours:
         begun = await ours.open("Parent", environment="sandbox")
         await anyio.to_thread.run_sync(child, begun.task)
+        await all_sent(there)
     assert there.book.said == [("starting", "Starting: Parent"), ("checkpoint", "from below")]
     assert there.book.stored[-1]["task"] == begun.task
 
@@ -83,6 +94,7 @@ def test_a_place_that_cannot_be_written_is_replaced_by_a_passing_one(tmp_path: P
         emitter = SyncCheckpointEmitter(name="Count", environment="sandbox", server=there.reach)
         emitter.emit("one")
         emitter.close()
+    assert threads() == []
     assert "cannot be written (FileExistsError): checkpoints are kept in " in caplog.messages[0]
 
 
@@ -93,7 +105,7 @@ async def test_a_program_hears_that_its_end_is_wanted(tmp_path: Path) -> None:
     def asked() -> bool:
         emitter = SyncCheckpointEmitter(name="Count", environment="sandbox", server=there.reach)
         emitter.emit("one")
-        emitter.close()
+        emitter.close(30)
         return emitter.cancel_requested
 
     async with there.open():

@@ -159,6 +159,30 @@ def test_a_pattern_over_stdio_outlives_its_servers_death(made: Installation, num
     assert set(made.tasks().values()) == {("completed", "complete")}
 
 
+def test_the_first_pattern_is_told_in_one_thread_no_faster_than_allowed(made: Installation) -> None:
+    """20, 50 and 80 %: the start, what was forced, the context level just reached and the end are told; the rest is withheld."""
+    made.start()
+    with running(made, EXAMPLES[0], "http") as process:
+        for _step in steps(process):
+            reached = time.monotonic()
+            until(lambda since=reached: time.monotonic() > since + 1.2)  # what is forced keeps a second's distance
+        assert process.wait(60) == 0
+    flushed(made, "http")
+    until(lambda: "COMPLETE" in made.told.read_text(encoding="ascii"))
+    posts = [json.loads(line) for line in made.told.read_text(encoding="ascii").splitlines()]
+    assert len({post["thread"] for post in posts}) == 1
+    told = [re.findall(r"Last Action: (.*)", post["untrusted"])[0] for post in posts]
+    assert told[0] == "Starting: Mend the login"
+    assert told[-1] == "Completed"
+    assert told[1] == "Mended the session cookie"
+    # The context level was reached within a second of what was forced: told a second later, or with the end if that is sooner.
+    assert told[2:-1] in ([], ["Tokens used: 150,000"])
+    bodies = [json.loads(body) for (body,) in made.rows("SELECT body FROM checkpoints ORDER BY number")]
+    assert [body["progress"] for body in bodies] == [0, 20, 50, 50, 80, 80, 100]
+    task = json.loads(made.rows("SELECT body FROM tasks")[0][0])
+    assert (task["tokens_used"], task["context"], task["artifacts"]) == (150_000, "warn", 1)
+
+
 BURST = """
 import anyio
 from my_agent import begin

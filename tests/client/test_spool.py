@@ -194,6 +194,23 @@ def test_lines_of_several_writers_lie_whole_and_each_writers_in_order(tmp_path: 
     assert all([n for n in numbers if n // 1000 == w] == [w * 1000 + i for i in range(50)] for w in range(4))
 
 
+def test_a_line_that_is_written_while_others_are_taken_out_is_not_lost(tmp_path: Path) -> None:
+    def write() -> None:
+        spool = Spool(tmp_path)
+        for number in range(300):
+            spool.append(TASK, line(number))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    spool, seen = Spool(tmp_path), list[str]()
+    while writer.is_alive() or spool.pending(TASK):
+        keys = [one.key for one in spool.pending(TASK)]
+        spool.remove(TASK, set(keys))
+        seen += keys
+    writer.join(30)
+    assert seen == [f"key_{number}" for number in range(300)]
+
+
 def test_a_torn_line_is_left_out_and_those_around_it_are_kept(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.append(TASK, line(1))

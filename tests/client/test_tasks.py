@@ -24,7 +24,18 @@ WAIT = 0.3
 
 
 def supervisor(there: Office, patience: float = 20) -> Supervisor:
+    """One with a patience that no loaded machine wears out, unless a test is about that."""
     return Supervisor(there.reach, patience=patience)
+
+
+async def all_sent(there: Office) -> None:
+    """Send what earlier supervisors have left in the spool, however often that takes."""
+    with anyio.fail_after(60):
+        left = 1
+        while left:
+            async with supervisor(there) as ours:
+                await ours.flush(20)
+                left = ours.left()
 
 
 async def test_a_block_of_work_is_started_and_completed_and_its_checkpoints_lie_between(tmp_path: Path) -> None:
@@ -74,9 +85,9 @@ async def test_a_block_of_work_is_started_and_completed_and_its_checkpoints_lie_
 async def test_an_exception_is_told_as_an_error_and_leaves_as_itself(tmp_path: Path) -> None:
     there = office(tmp_path)
     mine = ValueError("no such table")
-    async with there.open():
+    async with there.open(), supervisor(there) as ours:
         with pytest.raises(ValueError, match="no such table") as raised:
-            async with agent_task("Mend", environment="sandbox", server=there.reach):
+            async with agent_task("Mend", environment="sandbox", server=ours):
                 raise mine
     assert raised.value is mine
     assert there.book.said == [("starting", "Starting: Mend"), ("error", "Failed: ValueError")]
@@ -85,7 +96,7 @@ async def test_an_exception_is_told_as_an_error_and_leaves_as_itself(tmp_path: P
 
 async def test_a_job_that_said_how_it_ended_is_not_ended_again(tmp_path: Path) -> None:
     there = office(tmp_path)
-    async with there.open(), agent_task("Mend", environment="sandbox", server=there.reach) as task:
+    async with there.open(), supervisor(there) as ours, agent_task("Mend", environment="sandbox", server=ours) as task:
         await task.checkpoint("gave up", status="error", error="no luck")
     assert there.book.said[1:] == [("error", "gave up")]
 
@@ -97,13 +108,13 @@ async def test_a_cancelled_job_is_told_as_cancelled_and_stays_cancelled(tmp_path
     working = anyio.Event()
 
     async def job() -> None:
-        async with agent_task("Mend", environment="sandbox", server=there.reach):
+        async with supervisor(there) as ours, agent_task("Mend", environment="sandbox", server=ours):
             working.set()
             await anyio.sleep_forever()
         went_on.append(True)
 
     async with there.open():
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             await CANCELLED[how](job, working)
     assert there.book.said == [("starting", "Starting: Mend"), ("cancelled", "Cancelled")]
     assert went_on == []
@@ -158,8 +169,9 @@ async def test_a_cancelled_job_does_not_wait_for_a_server_that_hangs(tmp_path: P
     there.book.always = "hang"
     async with there.open():
         async with supervisor(there, WAIT) as ours:
-            with anyio.move_on_after(WAIT * 2) as scope:
+            with anyio.CancelScope() as scope, anyio.fail_after(60):
                 async with agent_task("Mend", environment="sandbox", server=ours):
+                    scope.cancel()
                     await anyio.sleep_forever()
             assert scope.cancelled_caught
         assert ours.left() == 2
@@ -185,12 +197,14 @@ def test_what_leaves_a_block_says_how_it_ended(left_by: BaseException | None, to
 async def test_a_decorated_function_is_given_its_task_and_its_value_comes_back_from_a_new_task_each_time(tmp_path: Path) -> None:
     there = office(tmp_path)
 
-    @supervised_agent(environment="sandbox", server=there.reach, kind="review")
+    ours = supervisor(there)
+
+    @supervised_agent(environment="sandbox", server=ours, kind="review")
     async def look_at(task: AgentTask, number: int, *, twice: bool = False) -> int:
         await task.checkpoint(f"looked at {number}")
         return number * (2 if twice else 1)
 
-    async with there.open():
+    async with there.open(), ours:
         assert [await look_at(3), await look_at(4, twice=True)] == [3, 8]
     opened = [one["name"] for one in there.book.stored if "name" in one]
     assert opened == ["look at", "look at"]
@@ -216,36 +230,36 @@ async def test_without_a_server_the_job_runs_and_the_next_one_sends_what_it_said
         receipts = [await task.checkpoint(f"step {number}") for number in range(5)]
         assert task.id.startswith("local_")
     assert [(receipt.stored, receipt.spooled) for receipt in receipts] == [(False, True)] * 5
-    async with there.open(), supervisor(there) as ours:
-        await ours.flush(20)
-        assert ours.left() == 0
+    async with there.open():
+        await all_sent(there)
     steps = [("checkpoint", f"step {number}") for number in range(5)]
     assert there.book.said == [("starting", "Starting: Alone"), *steps, ("complete", "Completed")]
 
 
-@pytest.mark.skip(reason="the last of fifty checkpoints was missing once under load; see the closing note of issue 5")
 async def test_a_server_that_hangs_holds_up_one_checkpoint_and_not_the_others(tmp_path: Path) -> None:
     there = office(tmp_path)
     there.book.always = "hang"
     # Fifty waits would take fifty times the patience; the deadline leaves room for a few of them.
-    async with there.open(), supervisor(there, 1) as ours:
-        with anyio.fail_after(10):
-            begun = await ours.open("Slow", environment="sandbox")
-            for number in range(50):
-                await ours.checkpoint(begun.task, AgentCheckpoint(action=f"step {number}"))
-        there.book.always = ""
-        there.book.hung.set()
+    async with there.open():
+        async with supervisor(there, 1) as ours:
+            with anyio.fail_after(20):
+                begun = await ours.open("Slow", environment="sandbox")
+                for number in range(50):
+                    await ours.checkpoint(begun.task, AgentCheckpoint(action=f"step {number}"))
+            there.book.always = ""
+            there.book.hung.set()
+        await all_sent(there)
     assert [action for _, action in there.book.said] == ["Starting: Slow", *(f"step {number}" for number in range(50))]
 
 
 async def test_an_answer_that_is_lost_makes_no_second_checkpoint(tmp_path: Path) -> None:
     there = office(tmp_path)
     there.book.troubles = ["", "fail after", "fail before", "fail after", ""]
-    async with there.open(), agent_task("Mend", environment="sandbox", server=there.reach) as task:
-        await task.checkpoint("one")
-        await task.checkpoint("two")
-    async with there.open(), supervisor(there) as ours:
-        await ours.flush(20)
+    async with there.open():
+        async with agent_task("Mend", environment="sandbox", server=there.reach) as task:
+            await task.checkpoint("one")
+            await task.checkpoint("two")
+        await all_sent(there)
     assert [action for _, action in there.book.said] == ["Starting: Mend", "one", "two", "Completed"]
     assert there.book.attempts > 4
 
@@ -256,7 +270,7 @@ async def test_what_is_refused_for_good_is_dropped_with_a_line_in_the_log(
     there = office(tmp_path)
     there.book.troubles = ["", "invalid_arguments"]
     with caplog.at_level(logging.WARNING, "ops_mcp.client"):
-        async with there.open(), agent_task("Mend", environment="sandbox", server=there.reach) as task:
+        async with there.open(), supervisor(there) as ours, agent_task("Mend", environment="sandbox", server=ours) as task:
             refused = await task.checkpoint("one")
     assert (refused.stored, refused.spooled, refused.problem and refused.problem.code) == (False, False, "invalid_arguments")
     assert caplog.messages == ["A checkpoint was refused and is dropped: invalid_arguments: Not like this."]
@@ -272,8 +286,7 @@ async def test_what_an_operator_can_put_right_is_kept_and_sent_when_it_is(tmp_pa
             pass
         assert there.book.said == []
         there.book.always = ""
-        async with supervisor(there) as ours:
-            await ours.flush(20)
+        await all_sent(there)
     assert there.book.said == [("starting", "Starting: Mend"), ("complete", "Completed")]
 
 
@@ -285,8 +298,7 @@ async def test_a_token_that_is_not_known_yet_breaks_nothing(tmp_path: Path, capl
             async with agent_task("Mend", environment="sandbox", server=there.reach):
                 pass
             there.tokens.add(TOKEN)
-            async with supervisor(there) as ours:
-                await ours.flush(20)
+            await all_sent(there)
     assert [message.rpartition(": ")[2] for message in caplog.messages] == ["The server answered HTTP 401."]
     assert there.book.said == [("starting", "Starting: Mend"), ("complete", "Completed")]
 
@@ -323,7 +335,7 @@ async def test_a_person_s_cancellation_is_seen_with_the_next_checkpoint_and_ends
     there = office(tmp_path)
 
     async def job() -> None:
-        async with agent_task("Mend", environment="sandbox", server=there.reach) as task:
+        async with supervisor(there) as ours, agent_task("Mend", environment="sandbox", server=ours) as task:
             task.raise_if_cancelled()
             there.book.cancel_by = "olivia"
             await task.checkpoint("one")
@@ -339,7 +351,7 @@ async def test_a_person_s_cancellation_is_seen_with_the_next_checkpoint_and_ends
 async def test_what_cannot_be_meant_is_left_out_and_the_rest_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     there = office(tmp_path)
     with caplog.at_level(logging.WARNING, "ops_mcp.client"):
-        async with there.open(), agent_task("Mend", environment="sandbox", server=there.reach) as task:
+        async with there.open(), supervisor(there) as ours, agent_task("Mend", environment="sandbox", server=ours) as task:
             await task.checkpoint("x" * 3000, progress=450, status="dancing", state={"a": 1})
             await task.checkpoint("  ", state={"bad": object()})  # type: ignore[dict-item]
     said = there.book.stored[1]
@@ -371,10 +383,8 @@ async def test_a_child_of_a_task_that_is_not_open_yet_is_its_child_later(tmp_pat
         for name in ("test", "build", "deploy"):
             async with agent_task(name, environment="sandbox", parent=parent, server=ours):
                 pass
-    async with there.open(), supervisor(there) as ours:
-        with anyio.fail_after(20):
-            while ours.left():
-                await ours.flush(20)
+    async with there.open():
+        await all_sent(there)
     opened = {one["name"]: one.get("about") for one in there.book.stored if "name" in one}
     assert opened == {"Deploy all": None} | {name: {"parent": "task_00000001"} for name in ("test", "build", "deploy")}
 
